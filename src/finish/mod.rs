@@ -1,0 +1,1 @@
+//! Two legs -> one stereo file and recording.json.

@@ -1,0 +1,1 @@
+//! Delivers finished recordings to the targets.

@@ -1,0 +1,36 @@
+//! Nearend: call recording at the edge.
+//!
+//! The way of a call, and so the order of the folders:
+//!
+//! ```text
+//! INVITE ──► sip ──► session ──► recording ──► rtp ──► spool ──► finish ──► forward ──► data centre
+//!            message  dialect     one call:     sockets  segments  legs ->     upload      dir
+//!            dialog   MSR,SIPREC  legs, state,  timeline + sled    stereo file
+//!                                 masks                  ledger    + json
+//! ```
+//!
+//! | station | what it does | runs on |
+//! |---|---|---|
+//! | [`sip`] | answers SIP: framing, messages, transactions, dialogs, session timers | main |
+//! | [`session`] | reads MSR, SIPREC and plain INVITEs as an offer of legs and metadata | main |
+//! | [`recording`] | one call as a recording: legs, masks, continuation, end | main |
+//! | [`rtp`] | receives the audio and places it on the time line | media |
+//! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
+//! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
+//! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`web`] | status page, health, metrics: a side door | main |
+//!
+//! In each station pure machines stand beside one `driver.rs`, the only file that touches sockets, files, threads or
+//! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks.
+
+pub mod clock;
+pub mod config;
+pub mod finish;
+pub mod forward;
+pub mod model;
+pub mod recording;
+pub mod rtp;
+pub mod session;
+pub mod sip;
+pub mod spool;
+pub mod web;

@@ -1,0 +1,13 @@
+//! The vocabulary that all stations share: names, time, audio blocks and the description of a recording.
+//!
+//! Pure data. A station may use every type here; no type here knows a station.
+
+pub mod block;
+pub mod id;
+pub mod recording;
+pub mod time;
+
+pub use block::{BLOCK_BYTES, Block, Run, StoredBlock};
+pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
+pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, Stage};
+pub use time::{MediaTime, MonoTime, RtpTime, WallTime};

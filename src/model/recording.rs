@@ -1,0 +1,287 @@
+//! The description of a recording: all that is known beside the audio. Written to segment and ledger whenever it changes,
+//! so that a lost ledger costs nothing; what a box once wrote must be readable for ever (serde defaults for new fields).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::block::Law;
+use super::{CallUuid, Channel, LegNo, MediaTime, RecordingId, RecordingNo, TenantId, WallTime};
+
+/// One recorded call and how far it is on its way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// The box's own number.
+    pub no: RecordingNo,
+    /// The id of the sender, or one the box made.
+    pub id: RecordingId,
+    /// CallUUID, where the sender gave one.
+    pub call_uuid: Option<CallUuid>,
+    /// Whose recording it is.
+    pub tenant: TenantId,
+    /// Which kind of sender it came from.
+    pub dialect: Dialect,
+    /// Zero of the time line: the start, rounded down to the block grid.
+    pub origin: WallTime,
+    /// When the first session was accepted.
+    pub started: WallTime,
+    /// When the last session ended; none while it runs.
+    #[serde(default)]
+    pub ended: Option<WallTime>,
+    /// Why it ended.
+    #[serde(default)]
+    pub end_reason: Option<EndReason>,
+    /// How far it is.
+    pub stage: Stage,
+    /// All legs in the order of arrival; several may share a channel (failover, continuation).
+    pub legs: Vec<Leg>,
+    /// Paused and resumed, in order.
+    #[serde(default)]
+    pub masks: Vec<Mask>,
+    /// What a reader must know: one-sided, continued …
+    #[serde(default)]
+    pub flags: Vec<Flag>,
+    /// Parameters of the request-URI, names in lower case (`ani`, `dnis`, `connid`, `agentid`, `recorddn` …).
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Every `X-` header and `User-to-User` as received, with the name as received; first session first.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// What was said in-dialog: INFO bodies, SIPREC metadata documents, in order.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+    /// The finished files, once there are any, relative to the finished folder.
+    #[serde(default)]
+    pub files: Vec<FileFact>,
+}
+
+/// The kind of sender, which decides how its messages are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Genesys Media Stream Replication.
+    Msr,
+    /// RFC 7866.
+    Siprec,
+    /// An INVITE with audio that is neither; recorded all the same.
+    Plain,
+}
+
+/// How far a recording is on its way. Only forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Sessions are up, or may still be continued.
+    Recording,
+    /// Over; to be finished.
+    Ended,
+    /// The files stand on the box; to be forwarded. Its blocks are free.
+    Finished,
+    /// Every target has confirmed size and checksum.
+    Delivered,
+    /// The local copy is gone, too; only this description is left.
+    Released,
+}
+
+/// Why a recording or a leg ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// BYE from the sender.
+    Bye,
+    /// CANCEL before the answer.
+    Cancelled,
+    /// The peer no longer answered: session timer (RFC 4028), or an in-dialog probe without answer.
+    PeerVanished,
+    /// No ACK came for the 200 OK (RFC 3261 §13.3.1.4).
+    NoAck,
+    /// The other session with the same recording id and channel took its place (failover).
+    Replaced,
+    /// The box was told to stop.
+    Shutdown,
+    /// The box stopped without being told to, and the call did not come back.
+    Interrupted,
+}
+
+/// One party's audio: one RTP stream at a time, on one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leg {
+    /// Its number in the recording.
+    pub no: LegNo,
+    /// Which channel of the file it is.
+    pub channel: Channel,
+    /// The party's DN (MSR `dn`), or AOR (SIPREC), where known.
+    pub dn: Option<String>,
+    /// Call-ID of the session that carries it.
+    pub call_id: String,
+    /// RFC 4574 label of its m-line (SIPREC).
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Its law at first; blocks carry their own.
+    pub law: Law,
+    /// Where the box listens.
+    pub local: SocketAddr,
+    /// Where its packets come from, by SDP.
+    pub remote: SocketAddr,
+    /// When its session was accepted.
+    pub started: WallTime,
+    /// When it ended.
+    #[serde(default)]
+    pub ended: Option<WallTime>,
+    /// Why it ended.
+    #[serde(default)]
+    pub end_reason: Option<EndReason>,
+    /// What came over the wire.
+    #[serde(default)]
+    pub counters: LegCounters,
+    /// Every SSRC heard, in order (at most 16 are kept).
+    #[serde(default)]
+    pub ssrcs: Vec<u32>,
+    /// Telephone-event digits (RFC 4733) with their place.
+    #[serde(default)]
+    pub digits: Vec<Digit>,
+    /// RTCP sender reports that tie the leg's RTP clock to the sender's: the first and the latest.
+    #[serde(default)]
+    pub clock: Vec<ClockPoint>,
+}
+
+/// Counts of one leg. `lost` is what never came, after reordering; the others are packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LegCounters {
+    /// RTP packets placed on the time line.
+    pub packets: u64,
+    /// Bytes of RTP payload placed.
+    pub bytes: u64,
+    /// Packets that never came (RFC 3550 §6.4.1, cumulative).
+    pub lost: u64,
+    /// Came after the block they belong to was written; still placed.
+    pub late: u64,
+    /// Came after a packet with a higher sequence number.
+    pub reordered: u64,
+    /// Came twice; the second was dropped.
+    pub duplicates: u64,
+    /// Dropped: from another address than negotiated.
+    pub wrong_source: u64,
+    /// Dropped: a payload type that was not negotiated.
+    pub wrong_payload_type: u64,
+    /// Dropped: not RTP (version, length).
+    pub malformed: u64,
+    /// Dropped: arrived while paused or held; nothing of it is kept.
+    pub masked: u64,
+    /// Dropped: no free block was left, the spool could not keep up.
+    pub overrun: u64,
+    /// Dropped by the kernel: the socket's buffer was full (SO_RXQ_OVFL).
+    pub kernel_drops: u64,
+    /// Comfort-noise packets (RFC 3389): silence on the time line.
+    pub comfort_noise: u64,
+    /// How often the place had to be taken anew from the arrival time (new SSRC, timestamp jump).
+    pub resyncs: u64,
+    /// Interarrival jitter in µs (RFC 3550 §6.4.1), the last value.
+    pub jitter_us: u64,
+}
+
+/// A telephone-event digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digit {
+    /// Where it began.
+    pub at: MediaTime,
+    /// `0`-`9`, `*`, `#`, `A`-`D`, or `F` for flash.
+    pub digit: char,
+    /// How long it lasted.
+    pub duration_ms: u32,
+}
+
+/// One sender report: RTP timestamp and NTP time of the same instant, and where that is on the time line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockPoint {
+    /// The sender's SSRC.
+    pub ssrc: u32,
+    /// NTP time of the report (RFC 3550 §6.4.1), 32.32 bits since 1900.
+    pub ntp: u64,
+    /// The report's RTP timestamp, as place on the time line by the leg's present mapping.
+    pub at: MediaTime,
+    /// When the report arrived, on the time line.
+    pub arrived: MediaTime,
+}
+
+/// A change between kept and masked audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mask {
+    /// When.
+    pub time: WallTime,
+    /// What began then.
+    pub kind: MaskKind,
+    /// The leg it applies to; none: all.
+    pub leg: Option<LegNo>,
+}
+
+/// What begins at a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskKind {
+    /// From here on nothing is kept.
+    Paused,
+    /// From here on audio is kept again.
+    Resumed,
+}
+
+/// What a reader of the recording must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// Only one side ever had a session.
+    OneSided,
+    /// A further session with the same recording id took it up again.
+    Continued,
+    /// Neither dn, recorddn nor labels said which party is which: channels are in order of arrival.
+    ChannelsByOrder,
+    /// A recording of this id had already been finished; this one carries on as a part of its own.
+    LaterPart,
+    /// The SIPREC metadata could not be read in full; the raw bytes are kept.
+    MetadataIncomplete,
+    /// The box was down for a part of the call.
+    Interrupted,
+    /// Blocks were damaged on the disk; they are silence.
+    Damaged,
+}
+
+/// Something that a session said beside the audio.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// When it arrived.
+    pub time: WallTime,
+    /// What carried it: `INFO`, `INVITE`, `UPDATE`.
+    pub method: String,
+    /// Its Content-Type.
+    pub content_type: String,
+    /// The body; bytes that are no UTF-8 become U+FFFD.
+    pub body: String,
+}
+
+/// A finished file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFact {
+    /// Name within the recording's folder: `audio.wav`, `recording.json`.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256 in lower-case hex.
+    pub sha256: String,
+}
+
+impl Recording {
+    /// `{tenant}/{yyyy-mm-dd}/{recording-id}`: where it stands in the finished folder and in every target.
+    pub fn path(&self) -> String {
+        use super::id::path_component;
+        format!("{}/{}/{}", path_component(&self.tenant.0), self.started.date(), path_component(&self.id.0))
+    }
+
+    /// Adds a flag unless it is there.
+    pub fn flag(&mut self, flag: Flag) {
+        if !self.flags.contains(&flag) {
+            self.flags.push(flag);
+        }
+    }
+}

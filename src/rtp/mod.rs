@@ -1,0 +1,1 @@
+//! Receives the audio and places it on the time line.

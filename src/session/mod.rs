@@ -1,0 +1,1 @@
+//! Dialects: what an INVITE offers.

@@ -1,0 +1,1 @@
+//! Keeps blocks and descriptions safe.
