@@ -38,6 +38,12 @@ pub trait Disk: Send + Sync {
     /// When the folder is not writable. One that is gone already is no error.
     fn remove(&self, segment: SegmentNo) -> io::Result<()>;
 
+    /// Bytes that are free for us.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// Makes the ledger's folder ready to be opened: half-written snapshots go.
     ///
     /// # Errors
@@ -91,15 +97,21 @@ pub trait Append: Send {
     /// # Errors
     /// What was appended since the last success may or may not be on the disk, and a second try may lie about it.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts the file back to `bytes`, the length it had at the last successful sync.
+    ///
+    /// # Errors
+    /// When the medium no longer takes even that.
+    fn cut(&mut self, bytes: u64) -> io::Result<()>;
 }
 
-/// What went wrong at the disk, and so what must be done about it.
+/// What went wrong, and so what is done about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The segment is never written to again; the same is tried in a new one.
-    #[error("segment cannot be written: {0}; check free space and the health of the disk")]
-    Segment(io::Error),
-    /// The ledger is opened again, or rebuilt from the segments.
-    #[error("ledger cannot be used: {0}; it is opened again, or rebuilt from the segments")]
+    /// A segment that could not be written or synced is never written to again; the same is tried in a new one.
+    #[error("the disk fails: {0}; check its free space and its health")]
+    Disk(io::Error),
+    /// It is opened again, or rebuilt from the segments.
+    #[error("the ledger fails: {0}; it is opened again, or rebuilt from the segments")]
     Ledger(io::Error),
 }

@@ -282,18 +282,21 @@ pub(super) mod tests {
     /// Any block whose runs are ascending and do not touch.
     pub(crate) fn any_block() -> impl Strategy<Value = Block> {
         let cuts = proptest::collection::btree_set(0..=BLOCK_BYTES, 0..2 * MAX_RUNS);
-        (any::<u64>(), any::<u8>(), any::<u32>(), any::<bool>(), cuts, any::<u8>()).prop_map(|(no, leg, number, ulaw, cuts, seed)| {
-            let cuts: Vec<u16> = cuts.into_iter().map(|c| u16::try_from(c).unwrap()).collect();
-            let runs = cuts.chunks_exact(2).map(|pair| Run { start: pair[0], len: pair[1] - pair[0] }).collect();
-            let law = if ulaw { Law::Pcmu } else { Law::Pcma };
-            let samples = Box::new(std::array::from_fn(|i| u8::try_from(i % 251).unwrap() ^ seed));
-            Block { recording: RecordingNo(no), leg: LegNo(leg), number: BlockNo(number), law, runs, samples }
-        })
+        (any::<u64>(), any::<u8>(), any::<u32>(), any::<bool>(), cuts, any::<u8>()).prop_map(
+            |(no, leg, number, ulaw, cuts, seed)| {
+                let cuts: Vec<u16> = cuts.into_iter().map(|c| u16::try_from(c).unwrap()).collect();
+                let runs = cuts.chunks_exact(2).map(|pair| Run { start: pair[0], len: pair[1] - pair[0] }).collect();
+                let law = if ulaw { Law::Pcmu } else { Law::Pcma };
+                let samples = Box::new(std::array::from_fn(|i| u8::try_from(i % 251).unwrap() ^ seed));
+                Block { recording: RecordingNo(no), leg: LegNo(leg), number: BlockNo(number), law, runs, samples }
+            },
+        )
     }
 
     /// What the spool must give back for `block`.
     pub(crate) fn stored(block: &Block) -> StoredBlock {
-        let bytes = block.runs.iter().flat_map(|r| &block.samples[usize::from(r.start)..][..usize::from(r.len)]).copied().collect();
+        let bytes =
+            block.runs.iter().flat_map(|r| &block.samples[usize::from(r.start)..][..usize::from(r.len)]).copied().collect();
         StoredBlock { leg: block.leg, number: block.number, law: block.law, runs: block.runs.clone(), bytes }
     }
 
