@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 
 use super::index::CommitIndex;
 use super::ledger::Row;
+use super::scan::Place;
 use super::segment::{SegmentNo, What};
 use crate::model::{RecordingNo, Stage};
 
@@ -48,8 +49,8 @@ struct Traces {
     last_commit: u64,
     /// In how many segments.
     segments: usize,
-    /// Where the last description stands, and its length.
-    described: Option<(SegmentNo, u32)>,
+    /// Where the last description stands.
+    described: Option<(SegmentNo, Place)>,
 }
 
 impl Holdings {
@@ -70,19 +71,19 @@ impl Holdings {
     pub fn add_commit(&mut self, number: u64, index: &CommitIndex) -> bool {
         let Some(segment) = self.segments.get_mut(&index.segment) else { return false };
         segment.commits = Some((segment.commits.map_or(number, |(first, _)| first), number));
-        for entry in &index.entries {
-            let is_block = matches!(entry.what, What::Block { .. });
-            let traces = self.recordings.entry(entry.recording).or_insert_with(|| Traces::new(number));
+        for place in index.places() {
+            let is_block = matches!(place.what, What::Block { .. });
+            let traces = self.recordings.entry(place.recording).or_insert_with(|| Traces::new(number));
             traces.last_commit = number;
-            match segment.holds.get_mut(&entry.recording) {
+            match segment.holds.get_mut(&place.recording) {
                 Some(has_block) => *has_block |= is_block,
                 None => {
-                    segment.holds.insert(entry.recording, is_block);
+                    segment.holds.insert(place.recording, is_block);
                     traces.segments += 1;
                 }
             }
             if !is_block {
-                traces.described = Some((index.segment, entry.len));
+                traces.described = Some((index.segment, place));
             }
         }
         true
@@ -99,7 +100,8 @@ impl Holdings {
     pub fn row(&self, no: RecordingNo) -> Option<Row> {
         let traces = self.recordings.get(&no)?;
         let last_commit = if traces.stage == Stage::Recording { u64::MAX } else { traces.last_commit };
-        Some(Row { stage: traces.stage, first_commit: traces.first_commit, last_commit })
+        let described_at = traces.described.map(|(segment, place)| (segment, place.offset));
+        Some(Row { stage: traces.stage, first_commit: traces.first_commit, last_commit, described_at })
     }
 
     /// Every recording that has left a trace.
@@ -162,8 +164,8 @@ impl Holdings {
     fn to_carry_from(&self, segment: SegmentNo, held: &Segment) -> impl Iterator<Item = (RecordingNo, u32)> {
         held.holds.keys().filter_map(move |no| {
             let traces = self.recordings.get(no)?;
-            let (_, bytes) = traces.described.filter(|(described_in, _)| *described_in == segment)?;
-            (traces.stage != Stage::Released || traces.segments > 1).then_some((*no, bytes))
+            let (_, place) = traces.described.filter(|(described_in, _)| *described_in == segment)?;
+            (traces.stage != Stage::Released || traces.segments > 1).then_some((*no, place.len))
         })
     }
 

@@ -1,12 +1,13 @@
 //! Opens the ledger and makes it agree with the segments, which are the truth.
 //!
-//! 1. A ledger is *trusted* when sled opens it, it belongs to these segments, its making was not interrupted, it is not older
-//!    than the newest segment's beginning, and no segment is gone in which it knows audio that is still needed. Any other is
-//!    set aside, and an empty one takes its place.
+//! 1. *Trust*: the ledger opens, belongs to these segments, its making was not interrupted and it is not older than the newest
+//!    segment's beginning; its commits cover all of every segment up to the last commit, but for what is damage; every
+//!    recording's row tells of the very description that the commits say is the last; and no segment is gone that is still
+//!    needed. Any other ledger is set aside, and an empty one takes its place.
 //! 2. *Catching up*: every whole record behind its last commit is entered: after a kill what was written but not yet entered,
 //!    with an empty ledger everything. A torn tail stays where it is; the next commit begins a new segment.
-//! 3. *Taking stock*: the commits say what each segment holds; the last description found of a recording is entered. A recording
-//!    of which blocks are left but no description gets a stand-in, so that its audio is finished and delivered all the same.
+//! 3. *Taking stock*: the last description found of a recording is entered. A recording of which blocks are left but no
+//!    description gets a stand-in, so that its audio is finished and delivered all the same.
 //!
 //! Until 3 is done the ledger is marked as unfinished, so a crash in between leads to a new beginning.
 
@@ -98,6 +99,13 @@ fn list(disk: &dyn Disk) -> io::Result<Listed> {
     Ok(out)
 }
 
+/// A segment from its header to `end`, but for `gaps`.
+#[derive(Default)]
+struct Covered {
+    end: u64,
+    gaps: Vec<Range<u64>>,
+}
+
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     ledger: &'a Ledger,
@@ -105,8 +113,10 @@ struct Recovery<'a> {
     spool: SpoolId,
     next_segment: SegmentNo,
     next_commit: u64,
-    /// The first byte that the ledger does not know.
-    known_to: (SegmentNo, u64),
+    /// What the ledger's commits cover of each segment.
+    covered: BTreeMap<SegmentNo, Covered>,
+    /// The ledger was empty when it was opened: what it lacks was not lost by it.
+    is_new: bool,
     /// The ledger is marked as unfinished.
     marked: bool,
     /// The last description of each recording behind what the ledger knows.
@@ -141,7 +151,8 @@ impl<'a> Recovery<'a> {
             spool,
             next_segment: SegmentNo(last_segment.saturating_add(1)),
             next_commit,
-            known_to: last.map_or((SegmentNo(0), 0), |(_, index)| (index.segment, index.end())),
+            covered: BTreeMap::new(),
+            is_new: known.is_none(),
             marked: false,
             descriptions: BTreeMap::new(),
             holdings: Holdings::default(),
@@ -154,13 +165,20 @@ impl<'a> Recovery<'a> {
     }
 
     fn run(mut self) -> Result<Inventory, Failure> {
+        self.segments.iter().for_each(|(file, _)| self.holdings.add_segment(file.no, file.bytes));
+        let lost = self.read_commits().map_err(Failure::Ledger)?;
+        let last_known = self.covered.keys().next_back().copied();
         for (file, header) in std::mem::take(&mut self.segments) {
-            self.holdings.add_segment(file.no, file.bytes);
-            self.catch_up(file, header)?;
+            if Some(file.no) < last_known {
+                self.check_covered(file)?;
+            } else {
+                self.catch_up(file, header)?;
+            }
             self.segments.push((file, header));
         }
-        self.take_stock().map_err(Failure::Ledger)?;
+        self.take_stock(&lost).map_err(Failure::Ledger)?;
         if self.marked {
+            self.read_back()?;
             self.ledger.end_rebuild().map_err(Failure::Ledger)?;
         }
         let last_used = self.ledger.rows().map_err(Failure::Ledger)?.keys().next_back().map_or(0, |no| no.0);
@@ -175,20 +193,58 @@ impl<'a> Recovery<'a> {
         })
     }
 
-    /// Step 2, for one segment.
-    fn catch_up(&mut self, file: SegmentFile, header: Option<Header>) -> Result<(), Failure> {
-        let (known_segment, known_bytes) = self.known_to;
-        if file.no < known_segment || (file.no == known_segment && file.bytes <= known_bytes) {
-            return Ok(());
+    /// Enters what the ledger knows into the holdings. Returns the commits whose segment is gone.
+    fn read_commits(&mut self) -> io::Result<Vec<(u64, CommitIndex)>> {
+        let mut lost = Vec::new();
+        self.ledger.for_each_commit(0..=u64::MAX - 1, |number, index| {
+            if !self.holdings.add_commit(number, &index) {
+                lost.push((number, index));
+                return Ok(());
+            }
+            let covered = self.covered.entry(index.segment).or_default();
+            let from = covered.end.max(HEADER_BYTES as u64);
+            if index.offset > from {
+                covered.gaps.push(from..index.offset);
+            }
+            covered.end = index.end();
+            Ok(())
+        })?;
+        Ok(lost)
+    }
+
+    /// Step 1: what the commits do not cover of a segment before the last must be damage.
+    fn check_covered(&mut self, file: SegmentFile) -> Result<(), Failure> {
+        let covered = self.covered.remove(&file.no).unwrap_or_default();
+        let tail = covered.end.max(HEADER_BYTES as u64)..file.bytes;
+        self.check_gaps(file.no, covered.gaps.into_iter().chain([tail]))
+    }
+
+    fn check_gaps(&mut self, no: SegmentNo, gaps: impl Iterator<Item = Range<u64>>) -> Result<(), Failure> {
+        for gap in gaps.filter(|gap| !gap.is_empty()) {
+            let segment = self.disk.open(no).map_err(Failure::Disk)?;
+            let mut found = Scan::new(segment.as_ref(), gap.start).take_while(|found| found.offset() < gap.end);
+            if found.any(|found| matches!(found, Found::Record(_))) {
+                return Err(distrust(&format!("it does not know the records in {} from {}", no.file_name(), gap.start)));
+            }
         }
-        let from = if file.no == known_segment { known_bytes } else { HEADER_BYTES as u64 };
+        Ok(())
+    }
+
+    /// Step 2, for one segment: enters what stands behind the last commit.
+    fn catch_up(&mut self, file: SegmentFile, header: Option<Header>) -> Result<(), Failure> {
+        let covered = self.covered.remove(&file.no).unwrap_or_default();
+        self.check_gaps(file.no, covered.gaps.into_iter())?;
+        let from = covered.end.max(HEADER_BYTES as u64);
         if header.is_none() {
             self.note_damage(file.no, 0..file.bytes.min(HEADER_BYTES as u64));
         }
+        if file.bytes <= from {
+            return Ok(());
+        }
         self.next_commit = self.next_commit.max(header.map_or(0, |h| h.first_commit));
         // After a kill the records may be in memory only; the ledger must never know more than the disk.
-        self.disk.sync(file.no).map_err(Failure::Disk)?;
-        let segment = match self.disk.open(file.no) {
+        let opened = self.disk.sync(file.no).and_then(|()| self.disk.open(file.no));
+        let segment = match opened {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()), // deleted meanwhile, by the daemon of this spool
             opened => opened.map_err(Failure::Disk)?,
         };
@@ -216,21 +272,15 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         self.mark()?;
-        self.ledger.record(self.next_commit, commit, &[]).map_err(Failure::Ledger)?;
+        self.ledger.record(self.next_commit, commit, &[], &[]).map_err(Failure::Ledger)?;
+        let _ = self.holdings.add_commit(self.next_commit, commit); // its segment is listed
         self.next_commit = self.next_commit.saturating_add(1);
         self.report.entered += commit.entries.len() as u64;
         Ok(())
     }
 
-    /// Step 3.
-    fn take_stock(&mut self) -> io::Result<()> {
-        let mut lost: Vec<(u64, CommitIndex)> = Vec::new();
-        self.ledger.for_each_commit(0..=u64::MAX - 1, |number, index| {
-            if !self.holdings.add_commit(number, &index) {
-                lost.push((number, index));
-            }
-            Ok(())
-        })?;
+    /// Step 3, and the rest of 1.
+    fn take_stock(&mut self, lost: &[(u64, CommitIndex)]) -> io::Result<()> {
         for (no, (segment, place)) in std::mem::take(&mut self.descriptions) {
             match self.read_description(segment, place) {
                 Some((recording, json)) => self.describe(no, &recording, &json)?,
@@ -239,16 +289,37 @@ impl<'a> Recovery<'a> {
         }
         let rows = self.ledger.rows()?;
         rows.iter().for_each(|(no, row)| self.holdings.set_stage(*no, row.stage));
-        self.drop_lost(&lost, &rows)?;
-        let traced: Vec<RecordingNo> = self.holdings.recordings().collect();
-        for no in traced {
-            match (rows.get(&no), self.holdings.row(no)) {
-                (None, _) => self.stand_in(no)?,
-                (Some(row), Some(told)) if row.stage < Stage::Finished && *row != told => self.ledger.amend(no, told)?,
-                _ => {}
+        self.drop_lost(lost, &rows)?;
+        for (no, row) in &rows {
+            let told = self.holdings.row(*no);
+            if row.described_at != told.and_then(|told| told.described_at) && (told.is_some() || row.stage < Stage::Released) {
+                return Err(io::Error::other(format!("it does not know the last description of recording {no}")));
+            }
+            if let Some(told) = told.filter(|told| row.stage < Stage::Finished && row != told) {
+                self.ledger.amend(*no, told)?;
             }
         }
+        let nameless: Vec<RecordingNo> = self.holdings.recordings().filter(|no| !rows.contains_key(no)).collect();
+        for no in nameless {
+            if !self.is_new && self.holdings.row(no).is_some_and(|told| told.described_at.is_some()) {
+                return Err(io::Error::other(format!("it does not know recording {no}")));
+            }
+            self.stand_in(no)?;
+        }
         Ok(())
+    }
+
+    /// Makes sure that what was entered is there. A damaged tree has been seen to take commits and not to give them back.
+    fn read_back(&self) -> Result<(), Failure> {
+        let mut again = Holdings::default();
+        self.segments.iter().for_each(|(file, _)| again.add_segment(file.no, file.bytes));
+        let enter = |number, index: CommitIndex| {
+            let _ = again.add_commit(number, &index); // what does not fit shows below
+            Ok(())
+        };
+        self.ledger.for_each_commit(0..=u64::MAX - 1, enter).map_err(Failure::Ledger)?;
+        self.ledger.rows().map_err(Failure::Ledger)?.iter().for_each(|(no, row)| again.set_stage(*no, row.stage));
+        if again == self.holdings { Ok(()) } else { Err(distrust("it does not give back what was entered")) }
     }
 
     /// Commits of segments that are gone: deleted when their recordings were finished, just before a crash; or else the

@@ -23,6 +23,16 @@ pub enum Found {
     Damaged(Range<u64>),
 }
 
+impl Found {
+    /// Where it begins.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Found::Record(place) => place.offset,
+            Found::Damaged(range) => range.start,
+        }
+    }
+}
+
 /// Where a record stands in its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -138,7 +138,7 @@ impl Store {
         let mut open = self.room()?;
         let index = CommitIndex { segment: open.no, offset: open.bytes, entries };
         if let Err(e) = open.file.append(&self.buffer).and_then(|()| open.file.sync()) {
-            let _ = open.file.cut(index.offset); // half a batch is better away; where that fails, too, a scan steps over it
+            self.give_up(open, index.offset);
             return Err(Failure::Disk(e));
         }
         open.bytes += self.buffer.len() as u64;
@@ -147,6 +147,15 @@ impl Store {
         counters::add(&self.counters.bytes_written, self.buffer.len());
         counters::add(&self.counters.fsyncs, 1);
         Ok((index, jsons))
+    }
+
+    /// Leaves a segment after a failure. Half a batch is better away; where even that fails, a scan steps over it.
+    fn give_up(&mut self, mut open: Open, durable_bytes: u64) {
+        let _ = open.file.cut(durable_bytes);
+        let is_empty = durable_bytes == HEADER_BYTES as u64;
+        if is_empty && self.disk.remove(open.no).is_ok() {
+            self.inventory.holdings.remove_segment(open.no); // or there would be one for every try on a full disk
+        }
     }
 
     /// Takes the segment for what is in the buffer: the open one, or a new one if that is full or there is none. Who takes it
@@ -200,13 +209,11 @@ impl Store {
             Some(Described { no: recording.no, id: &recording.id, row: holdings.row(recording.no)?, json })
         });
         let described: Vec<Described<'_>> = described.collect();
-        self.ledger.record(number, &index, &described)?;
-        for no in old {
-            // Audio that came after the end: its last commit is a later one now.
-            if let Some(row) = holdings.row(no).filter(|row| row.stage == Stage::Ended) {
-                self.ledger.amend(no, row)?;
-            }
-        }
+        // Carried, or with audio that came after the end: only where it stands has changed.
+        let carried = batch.carried.iter().map(|(no, _)| *no).collect::<BTreeSet<_>>();
+        let moved = old.into_iter().filter_map(|no| Some((no, holdings.row(no)?)));
+        let moved: Vec<_> = moved.filter(|(no, row)| carried.contains(no) || row.stage == Stage::Ended).collect();
+        self.ledger.record(number, &index, &described, &moved)?;
         self.ledger.flush()?;
         self.inventory.next_commit = number.saturating_add(1);
         self.note(&batch.descriptions);

@@ -226,7 +226,7 @@ fn the_oldest_released_recordings_are_forgotten() {
     let ledger = Ledger::closed(Some(ledger_path(dir.path())));
     ledger.reopen().unwrap();
     ledger.begin_rebuild(SpoolId(1)).unwrap();
-    let row = Row { stage: Stage::Released, first_commit: 0, last_commit: 0 };
+    let row = Row { stage: Stage::Released, first_commit: 0, last_commit: 0, described_at: None };
     for no in 1..=20_004 {
         let id = RecordingId(format!("{no}").into());
         ledger.describe(&Described { no: RecordingNo(no), id: &id, row, json: b"{}" }).unwrap();

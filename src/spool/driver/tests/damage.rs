@@ -120,6 +120,48 @@ fn an_interrupted_rebuild_begins_anew() {
     running.stop();
 }
 
+/// What sled does with some damage: it goes back to an older state of a page, and does not say so.
+fn roll_back(dir: &Path, work: impl FnOnce(&Ledger)) -> Running {
+    let ledger = Ledger::closed(Some(ledger_path(dir)));
+    ledger.reopen().unwrap();
+    work(&ledger);
+    ledger.flush().unwrap();
+    ledger.close();
+    open(dir)
+}
+
+#[test]
+fn a_ledger_that_lost_a_commit_in_the_middle_is_found_out() {
+    for lost in [0, 4] {
+        let (dir, expected) = filled();
+        let running = roll_back(dir.path(), |ledger| ledger.forget_commits(lost..=lost).unwrap());
+        let why = running.recovered.report.rebuilt.as_deref().unwrap();
+        assert!(why.starts_with("it does not know the records in segment-"), "{why}");
+        assert_eq!(contents(&running.spool.reader()), expected);
+        running.stop();
+    }
+}
+
+#[test]
+fn a_ledger_that_lost_a_description_is_found_out() {
+    let (dir, expected) = filled();
+    let older = recording(2, Stage::Recording);
+    let json = serde_json::to_vec(&older).unwrap();
+    let running = roll_back(dir.path(), |ledger| {
+        let row = Row { stage: older.stage, last_commit: u64::MAX, ..ledger.row(older.no).unwrap().unwrap() };
+        let row = Row { described_at: row.described_at.map(|(segment, offset)| (segment, offset - 1)), ..row };
+        ledger.describe(&Described { no: older.no, id: &older.id, row, json: &json }).unwrap();
+    });
+    let why = running.recovered.report.rebuilt.as_deref();
+    assert_eq!(why, Some("it does not know the last description of recording 2"));
+    assert_eq!(contents(&running.spool.reader()), expected);
+    running.stop();
+    let running = roll_back(dir.path(), |ledger| ledger.forget_recording(older.no).unwrap());
+    assert_eq!(running.recovered.report.rebuilt.as_deref(), Some("it does not know recording 2"));
+    assert_eq!(contents(&running.spool.reader()), expected);
+    running.stop();
+}
+
 #[test]
 fn a_segment_that_is_gone_costs_what_was_in_it() {
     let (dir, expected) = filled();

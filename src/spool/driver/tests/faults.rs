@@ -142,7 +142,7 @@ fn trouble_and_its_end_are_announced_and_the_segment_is_left() {
     let mut syncs = 0;
     let mut running = open_hooked(dir.path(), move |call| {
         syncs += usize::from(call == Call::Sync);
-        if call == Call::Sync && syncs == 2 { Err(io::Error::from_raw_os_error(nix::libc::EIO)) } else { Ok(()) }
+        if call == Call::Sync && [2, 3].contains(&syncs) { Err(io::Error::from_raw_os_error(nix::libc::EIO)) } else { Ok(()) }
     });
     running.describe(&recording(1, Stage::Recording));
     running.blocks(vec![block(1, 0, 0)]);
@@ -153,7 +153,7 @@ fn trouble_and_its_end_are_announced_and_the_segment_is_left() {
     };
     assert!(trouble.contains("os error 5"), "{trouble}");
     running.wait_for(&Event::Mended);
-    assert_eq!(running.segments(), [1, 2]);
+    assert_eq!(running.segments(), [1, 3], "nothing was in the second");
     assert_eq!(read(&running.spool.reader(), 1).len(), 1);
     running.stop();
 }
