@@ -69,12 +69,10 @@ impl Store {
     /// # Errors
     /// When segment or ledger cannot be written; nothing of the batch counts then.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        if self.recover_first {
-            self.recover()?;
-            if batch.written {
-                self.count_commit(batch);
-                return Ok(());
-            }
+        self.recover_if_needed()?;
+        if batch.written {
+            self.count_commit(batch); // recovery has entered it
+            return Ok(());
         }
         let (index, jsons) = self.write(batch)?;
         batch.written = true;
@@ -87,7 +85,8 @@ impl Store {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn carry(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        if !self.review || self.recover_first || batch.written {
+        self.recover_if_needed()?;
+        if !self.review || batch.written {
             return Ok(());
         }
         let changed: BTreeSet<RecordingNo> = batch.descriptions.iter().map(|recording| recording.no).collect();
@@ -102,7 +101,8 @@ impl Store {
     /// # Errors
     /// When a file cannot be deleted or the ledger cannot be written.
     pub fn reclaim(&mut self) -> Result<(), Failure> {
-        if !self.review || self.recover_first {
+        self.recover_if_needed()?;
+        if !self.review {
             return Ok(());
         }
         if self.inventory.holdings.removable().is_some() {
@@ -249,7 +249,10 @@ impl Store {
         Ok(())
     }
 
-    fn recover(&mut self) -> Result<(), Failure> {
+    fn recover_if_needed(&mut self) -> Result<(), Failure> {
+        if !self.recover_first {
+            return Ok(());
+        }
         self.inventory = recover(self.disk.as_ref(), &self.ledger, self.inventory.spool)?;
         self.released = released(&self.ledger).map_err(Failure::Ledger)?;
         self.open = None;

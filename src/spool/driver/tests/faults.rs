@@ -209,6 +209,33 @@ fn a_ledger_that_fails_is_opened_again() {
 }
 
 #[test]
+fn a_ledger_that_fails_while_segments_go_is_opened_again_before_all_is_well() {
+    let dir = TempDir::new().unwrap();
+    let ledger: Arc<Mutex<Option<Ledger>>> = Arc::default();
+    let to_close = ledger.clone();
+    let mut running = open_hooked(dir.path(), move |call| {
+        if call == Call::Remove {
+            to_close.lock().unwrap().take().iter().for_each(Ledger::close);
+        }
+        Ok(())
+    });
+    *ledger.lock().unwrap() = Some(running.spool.reader.ledger.clone());
+    running.describe(&recording(2, Stage::Recording));
+    running.blocks((0..8).map(|number| block(1, 0, number)).collect());
+    running.describe(&recording(1, Stage::Recording));
+    running.describe(&recording(1, Stage::Finished));
+    running.blocks(vec![block(2, 0, 0)]);
+    running.wait_for(&Event::Mended);
+    assert!(running.spool.reader.ledger.rows().is_ok());
+    running.describe(&recording(2, Stage::Ended));
+    running.stop();
+    let running = open(dir.path());
+    assert_eq!(running.recovered.report, Report::default());
+    assert_eq!(read(&running.spool.reader(), 2).len(), 1);
+    running.stop();
+}
+
+#[test]
 fn a_ledger_that_is_damaged_at_work_is_rebuilt_at_work() {
     let dir = TempDir::new().unwrap();
     let mut running = open(dir.path());
