@@ -1,0 +1,220 @@
+//! One call as a recording: its sessions and legs, masks, and when it is over.
+
+use std::net::SocketAddr;
+
+use crate::clock::Now;
+use crate::model::recording::Note;
+use crate::model::{Channel, EndReason, Flag, Leg, LegCounters, LegNo, Mask, MaskKind, MonoTime, Recording, WallTime};
+use crate::session::Session;
+
+use super::calls::{Line, SessionKey};
+
+/// A recording that runs, or may still be continued.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) recording: Recording,
+    /// The grid origin on the monotonic clock.
+    pub(super) origin: MonoTime,
+    pub(super) sessions: Vec<SessionState>,
+    /// Legs whose stream has not yet given its last report.
+    pub(super) streams: Vec<StreamState>,
+    /// When it is over unless a session takes it up again.
+    pub(super) over_at: Option<MonoTime>,
+}
+
+/// One SIP session of the call while it is up.
+#[derive(Debug)]
+pub(super) struct SessionState {
+    pub(super) key: SessionKey,
+    /// The leg of each m-line of its SDP; none: the line was refused.
+    pub(super) lines: Vec<Option<LegNo>>,
+    /// When its silent streams are next a reason to ask the peer whether it is still there.
+    pub(super) probe_at: MonoTime,
+}
+
+/// A stream of the media thread.
+#[derive(Debug)]
+pub(super) struct StreamState {
+    pub(super) leg: LegNo,
+    pub(super) paused: bool,
+    pub(super) last_packet: Option<MonoTime>,
+}
+
+/// What the media thread knows of a leg; all but `closed` is a running total.
+#[derive(Clone, Debug, Default)]
+pub struct StreamFacts {
+    /// Counts so far.
+    pub counters: LegCounters,
+    /// SSRCs heard, in order.
+    pub ssrcs: Vec<u32>,
+    /// Digits heard.
+    pub digits: Vec<crate::model::recording::Digit>,
+    /// Sender reports, first and latest.
+    pub clock: Vec<crate::model::recording::ClockPoint>,
+    /// When the last packet arrived.
+    pub last_packet: Option<MonoTime>,
+    /// The stream is closed and all its blocks are on their way to the spool.
+    pub closed: bool,
+}
+
+impl Call {
+    /// Adds the metadata of a further session; what the first one said stays.
+    pub(super) fn learn(&mut self, session: &Session) {
+        let recording = &mut self.recording;
+        recording.call_uuid = recording.call_uuid.take().or_else(|| session.call_uuid.clone());
+        for (name, value) in &session.parameters {
+            recording.parameters.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        for header in &session.headers {
+            if !recording.headers.contains(header) {
+                recording.headers.push(header.clone());
+            }
+        }
+        if session.metadata_incomplete {
+            recording.flag(Flag::MetadataIncomplete);
+        }
+        if recording.legs.iter().any(|leg| leg.end_reason.is_some()) && !recording.flags.contains(&Flag::Continued) {
+            recording.flag(Flag::Continued);
+            tracing::info!(recording = %recording.id, "continued by a further session");
+        }
+        recording.end_reason = None;
+        self.over_at = None;
+    }
+
+    /// The number of the next leg; none when all 256 are used.
+    pub(super) fn next_leg(&self) -> Option<LegNo> {
+        let used = self.recording.legs.last().map(|leg| leg.no.0);
+        used.map_or(Some(0), |no| no.checked_add(1)).map(LegNo)
+    }
+
+    /// The channel for a leg whose dialect says none: the first without a live leg.
+    pub(super) fn free_channel(&self) -> Channel {
+        let taken = self.recording.legs.iter().any(|leg| leg.channel == Channel::Recorded && leg.end_reason.is_none());
+        if taken { Channel::Other } else { Channel::Recorded }
+    }
+
+    /// Adds a leg whose stream has been opened at `local`.
+    pub(super) fn add_leg(&mut self, now: Now, leg: LegNo, party: PartyOnLine<'_>, local: SocketAddr) {
+        let PartyOnLine { channel, dn, call_id, line } = party;
+        self.recording.legs.push(Leg {
+            no: leg,
+            channel,
+            dn,
+            call_id: call_id.to_owned(),
+            label: line.label.clone(),
+            law: line.law,
+            local,
+            remote: line.remote,
+            started: now.wall,
+            ended: None,
+            end_reason: None,
+            counters: LegCounters::default(),
+            ssrcs: Vec::new(),
+            digits: Vec::new(),
+            clock: Vec::new(),
+        });
+        self.streams.push(StreamState { leg, paused: !line.active, last_packet: None });
+        if !line.active {
+            self.mask(now.wall, leg, MaskKind::Paused);
+        }
+    }
+
+    /// Takes a renegotiated line into its leg. True when something that matters changed.
+    pub(super) fn change_leg(&mut self, now: WallTime, no: LegNo, line: Option<&Line>) -> bool {
+        let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return false };
+        let moved = line.is_some_and(|line| leg.remote != line.remote);
+        if let Some(line) = line {
+            leg.remote = line.remote;
+            leg.label = line.label.clone().or_else(|| leg.label.take());
+        }
+        let paused = !line.is_some_and(|line| line.active);
+        let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) else { return moved };
+        if stream.paused == paused {
+            return moved;
+        }
+        stream.paused = paused;
+        self.mask(now, no, if paused { MaskKind::Paused } else { MaskKind::Resumed });
+        true
+    }
+
+    /// A delayed offer has been answered: the leg's line is known only now, so nothing before counts as a pause.
+    pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) {
+        self.recording.masks.retain(|mask| mask.leg != Some(no));
+        self.change_leg(now, no, Some(line));
+        self.recording.masks.retain(|mask| mask.leg != Some(no) || mask.kind == MaskKind::Paused);
+        if let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) {
+            leg.law = line.law;
+        }
+    }
+
+    /// A leg whose line was refused never was.
+    pub(super) fn forget_leg(&mut self, no: LegNo) {
+        self.recording.legs.retain(|leg| leg.no != no);
+        self.recording.masks.retain(|mask| mask.leg != Some(no));
+        self.streams.retain(|stream| stream.leg != no);
+    }
+
+    /// Ends the legs of a session. When it was the last session, the call is over unless continued within `linger`.
+    pub(super) fn end_session(&mut self, now: Now, key: SessionKey, reason: EndReason) -> Vec<LegNo> {
+        let Some(at) = self.sessions.iter().position(|s| s.key == key) else { return Vec::new() };
+        let ended: Vec<LegNo> = self.sessions.remove(at).lines.into_iter().flatten().collect();
+        for leg in self.recording.legs.iter_mut().filter(|leg| ended.contains(&leg.no)) {
+            leg.ended = Some(now.wall);
+            leg.end_reason = Some(reason);
+        }
+        ended
+    }
+
+    /// Takes over what the media thread reports; true when it was the leg's last word.
+    pub(super) fn report(&mut self, now: Now, no: LegNo, facts: StreamFacts) -> bool {
+        let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return false };
+        leg.counters = facts.counters;
+        leg.ssrcs = facts.ssrcs;
+        leg.digits = facts.digits;
+        leg.clock = facts.clock;
+        if facts.closed {
+            self.streams.retain(|s| s.leg != no);
+            // Nobody said when a vanished peer left: its last packet did.
+            if leg.end_reason == Some(EndReason::PeerVanished)
+                && let Some(last) = facts.last_packet
+            {
+                leg.ended = Some(now.wall.plus_micros(-i64::try_from(now.mono.since(last).as_micros()).unwrap_or(0)));
+            }
+        } else if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
+            stream.last_packet = facts.last_packet;
+        }
+        facts.closed
+    }
+
+    /// Closes the description: nothing more will come.
+    pub(super) fn conclude(&mut self) {
+        let recording = &mut self.recording;
+        recording.ended = recording.legs.iter().filter_map(|leg| leg.ended).max().or(recording.ended);
+        let last = recording.legs.iter().max_by_key(|leg| leg.ended);
+        recording.end_reason = last.and_then(|leg| leg.end_reason).or(recording.end_reason);
+        let has = |channel| recording.legs.iter().any(|leg| leg.channel == channel);
+        if !(has(Channel::Recorded) && has(Channel::Other)) {
+            recording.flag(Flag::OneSided);
+        }
+    }
+
+    /// Keeps what a session said beside the audio (at most 1,000 notes and 1 MiB: a chatty peer must not fill the box).
+    pub(super) fn note(&mut self, note: Note) {
+        let kept: usize = self.recording.notes.iter().map(|n| n.body.len()).sum();
+        if self.recording.notes.len() < 1_000 && kept + note.body.len() <= 1 << 20 {
+            self.recording.notes.push(note);
+        }
+    }
+
+    fn mask(&mut self, time: WallTime, leg: LegNo, kind: MaskKind) {
+        self.recording.masks.push(Mask { time, kind, leg: Some(leg) });
+    }
+}
+
+/// All that is known of a new leg but its number and port.
+pub(super) struct PartyOnLine<'a> {
+    pub(super) channel: Channel,
+    pub(super) dn: Option<String>,
+    pub(super) call_id: &'a str,
+    pub(super) line: &'a Line,
+}

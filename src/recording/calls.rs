@@ -1,0 +1,524 @@
+//! All recordings that run: which session belongs to which, what may begin, what is over.
+//!
+//! Sessions belong together when their recording id is the same. A call that lost all its sessions is kept open for a
+//! while: the second of two sessions, or another media server after a failover, takes it up again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::model::block::Law;
+use crate::model::recording::{Note, Stage};
+use crate::model::{Channel, EndReason, Flag, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::session::Session;
+
+use super::call::{Call, PartyOnLine, SessionState, StreamFacts};
+
+/// What the station must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Recordings at one time; a further one is refused with 503.
+    pub max_recordings: usize,
+    /// How long a call whose sessions all ended with BYE may be continued.
+    pub linger: Duration,
+    /// The same for one whose last session was lost: the failover of a media server takes longer.
+    pub linger_lost: Duration,
+    /// After how long without any packet a session's peer is asked whether it is still there.
+    pub media_timeout: Duration,
+    /// Id and name of each tenant.
+    pub tenants: Vec<(TenantId, String)>,
+}
+
+/// A SIP session: the number of its dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(pub u64);
+
+/// A stream of the media thread: the leg of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// Whose.
+    pub recording: RecordingNo,
+    /// Which leg.
+    pub leg: LegNo,
+}
+
+/// An audio line that the box takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its law.
+    pub law: Law,
+    /// Where its packets come from; unspecified until a delayed offer is answered.
+    pub remote: SocketAddr,
+    /// False while paused or held.
+    pub active: bool,
+    /// RFC 4574 label.
+    pub label: Option<String>,
+}
+
+/// A stream to be opened before its line can be answered.
+#[derive(Clone, Debug)]
+pub struct Opening<'a> {
+    /// Its key.
+    pub key: StreamKey,
+    /// For the log.
+    pub recording_id: &'a RecordingId,
+    /// Zero of the time line.
+    pub origin: MonoTime,
+    /// Index of its m-line.
+    pub line: usize,
+}
+
+/// What the station asks of the outside while it decides.
+pub trait Surroundings {
+    /// Opens a stream; gives the address to put into the SDP, or why it could not be opened.
+    fn open(&mut self, opening: &Opening<'_>) -> Result<SocketAddr, String>;
+    /// Closes a stream opened a moment ago whose session is refused after all.
+    fn close(&mut self, key: StreamKey);
+    /// Whether a recording of this id is already over.
+    fn is_known(&self, id: &RecordingId) -> bool;
+}
+
+/// A session was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The recording.
+    pub recording: RecordingNo,
+    /// Its id.
+    pub id: RecordingId,
+    /// For each m-line: its stream and where it listens.
+    pub lines: Vec<Option<(StreamKey, SocketAddr)>>,
+}
+
+/// Why a session was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The box has as many recordings as it may have.
+    #[error("{0} recordings are running, which is all [sip] max_recordings allows")]
+    Full(usize),
+    /// No port, no leg number.
+    #[error("no stream could be opened: {0}")]
+    NoStream(String),
+    /// The session is not one of ours.
+    #[error("no recording has this session")]
+    UnknownSession,
+}
+
+/// What the daemon must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write this description.
+    Describe(Box<Recording>),
+    /// Close a stream; its last report is awaited.
+    Close(StreamKey),
+    /// End a session with BYE.
+    Bye(SessionKey),
+    /// Ask the peer whether the session is still there (OPTIONS in the dialog).
+    Probe(SessionKey),
+}
+
+/// All recordings that run.
+#[derive(Debug)]
+pub struct Calls {
+    config: Config,
+    calls: BTreeMap<RecordingNo, Call>,
+    next_no: RecordingNo,
+    actions: Vec<Action>,
+}
+
+impl Calls {
+    /// None yet; the first one gets the number `next_no`.
+    pub fn new(config: Config, next_no: RecordingNo) -> Calls {
+        Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new() }
+    }
+
+    /// Takes up a recording that was running when the box stopped. It is over soon unless a session continues it.
+    pub fn restore(&mut self, now: Now, mut recording: Recording) {
+        recording.flag(Flag::Interrupted);
+        for leg in recording.legs.iter_mut().filter(|leg| leg.ended.is_none()) {
+            leg.end_reason = Some(EndReason::Interrupted);
+        }
+        recording.end_reason = Some(EndReason::Interrupted);
+        let origin = on_grid(MonoTime(now.mono.0.saturating_add_signed(recording.origin - now.wall)));
+        let over_at = Some(now.mono.after(self.config.linger_lost));
+        self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
+        self.calls.insert(recording.no, Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), over_at });
+    }
+
+    /// Number of recordings that have a session.
+    pub fn running(&self) -> usize {
+        self.calls.values().filter(|call| !call.sessions.is_empty()).count()
+    }
+
+    /// The descriptions of all that is not over.
+    pub fn recordings(&self) -> impl Iterator<Item = &Recording> {
+        self.calls.values().map(|call| &call.recording)
+    }
+
+    /// The recording that a session belongs to.
+    pub fn of_session(&self, key: SessionKey) -> Option<&Recording> {
+        self.calls.values().find(|call| call.sessions.iter().any(|s| s.key == key)).map(|call| &call.recording)
+    }
+
+    /// Whether a session with this recording id would join a call that is there, which is never refused for lack of room.
+    pub fn would_join(&self, session: &Session) -> bool {
+        self.no_of(session).is_some()
+    }
+
+    /// A session begins. `lines` has an entry per m-line of its SDP; none: the line is not taken.
+    pub fn admit(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        session: &Session,
+        lines: &[Option<Line>],
+        outside: &mut dyn Surroundings,
+    ) -> Result<Admission, Refusal> {
+        let no = match self.no_of(session) {
+            Some(no) => no,
+            None if self.calls.len() >= self.config.max_recordings => return Err(Refusal::Full(self.calls.len())),
+            None => self.begin(now, session, outside),
+        };
+        let opened = self.open_lines(now, no, session, lines, outside);
+        let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
+        match opened {
+            Ok(opened) => {
+                call.learn(session);
+                let probe_at = now.mono.after(self.config.media_timeout);
+                let legs = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
+                call.sessions.push(SessionState { key, lines: legs, probe_at });
+                self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+                Ok(Admission { recording: no, id: call.recording.id.clone(), lines: opened })
+            }
+            Err(refusal) => {
+                if call.recording.legs.is_empty() {
+                    self.calls.remove(&no);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A session is renegotiated: `lines` is its whole new state. Lines that were not there before are opened.
+    pub fn renegotiate(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        session: &Session,
+        lines: &[Option<Line>],
+        outside: &mut dyn Surroundings,
+    ) -> Result<Admission, Refusal> {
+        let call = self.call_of(key).ok_or(Refusal::UnknownSession)?;
+        let no = call.recording.no;
+        let Some(at) = call.sessions.iter().position(|s| s.key == key) else { return Err(Refusal::UnknownSession) };
+        let had = call.sessions.get(at).map(|s| s.lines.clone()).unwrap_or_default();
+        let is_new = |i: usize| had.get(i).copied().flatten().is_none();
+        let fresh: Vec<Option<Line>> = lines.iter().enumerate().map(|(i, line)| line.clone().filter(|_| is_new(i))).collect();
+        let mut opened = self.open_lines(now, no, session, &fresh, outside)?;
+        let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
+        let mut changed = opened.iter().any(Option::is_some);
+        for (i, leg) in had.iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
+            changed |= call.change_leg(now.wall, leg, lines.get(i).and_then(Option::as_ref));
+            let local = call.recording.legs.iter().find(|l| l.no == leg).map(|l| l.local);
+            if let (Some(slot), Some(local)) = (opened.get_mut(i), local) {
+                *slot = Some((StreamKey { recording: no, leg }, local));
+            }
+        }
+        let legs = (0..had.len().max(opened.len()))
+            .map(|i| opened.get(i).copied().flatten().map(|(key, _)| key.leg).or(had.get(i).copied().flatten()));
+        let legs = legs.collect();
+        if let Some(session) = call.sessions.get_mut(at) {
+            session.lines = legs;
+        }
+        if changed {
+            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        }
+        Ok(Admission { recording: no, id: call.recording.id.clone(), lines: opened })
+    }
+
+    /// The answer to a delayed offer has come: lines that it refused never were. Gives the stream of each line that stays.
+    pub fn answered(&mut self, now: Now, key: SessionKey, lines: &[Option<Line>]) -> Vec<Option<StreamKey>> {
+        let Some(call) = self.call_of(key) else { return Vec::new() };
+        let no = call.recording.no;
+        let Some(session) = call.sessions.iter_mut().find(|s| s.key == key) else { return Vec::new() };
+        let offered = session.lines.clone();
+        for (i, slot) in session.lines.iter_mut().enumerate() {
+            *slot = slot.filter(|_| lines.get(i).is_some_and(Option::is_some));
+        }
+        let kept = session.lines.iter().map(|leg| leg.map(|leg| StreamKey { recording: no, leg })).collect();
+        let mut closed = Vec::new();
+        for (i, leg) in offered.into_iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
+            match lines.get(i).and_then(Option::as_ref) {
+                Some(line) => call.start_leg(now.wall, leg, line),
+                None => {
+                    call.forget_leg(leg);
+                    closed.push(Action::Close(StreamKey { recording: no, leg }));
+                }
+            }
+        }
+        let describe = Action::Describe(Box::new(call.recording.clone()));
+        self.actions.extend(closed);
+        self.actions.push(describe);
+        kept
+    }
+
+    /// A session is over.
+    pub fn end(&mut self, now: Now, key: SessionKey, reason: EndReason) {
+        let (linger, linger_lost) = (self.config.linger, self.config.linger_lost);
+        let Some(call) = self.call_of(key) else { return };
+        let no = call.recording.no;
+        let legs = call.end_session(now, key, reason);
+        if call.sessions.is_empty() {
+            let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown);
+            call.over_at = Some(now.mono.after(if lost { linger_lost } else { linger }));
+        }
+        tracing::info!(recording = %call.recording.id, reason = ?reason, sessions_left = call.sessions.len(), "session ended");
+        let describe = Action::Describe(Box::new(call.recording.clone()));
+        self.actions.extend(legs.into_iter().map(|leg| Action::Close(StreamKey { recording: no, leg })));
+        self.actions.push(describe);
+    }
+
+    /// The media thread reports on a stream.
+    pub fn report(&mut self, now: Now, key: StreamKey, facts: StreamFacts) {
+        let Some(call) = self.calls.get_mut(&key.recording) else { return };
+        if call.report(now, key.leg, facts) {
+            self.handle_timeout(now);
+        }
+    }
+
+    /// A session said something beside the audio.
+    pub fn note(&mut self, key: SessionKey, note: Note) {
+        let Some(call) = self.call_of(key) else { return };
+        call.note(note);
+        let describe = Action::Describe(Box::new(call.recording.clone()));
+        self.actions.push(describe);
+    }
+
+    /// Ends all that is there, at once: the box shuts down.
+    pub fn shut_down(&mut self, now: Now) {
+        let keys: Vec<SessionKey> = self.calls.values().flat_map(|call| call.sessions.iter().map(|s| s.key)).collect();
+        for key in keys {
+            self.actions.push(Action::Bye(key));
+            self.end(now, key, EndReason::Shutdown);
+        }
+        for call in self.calls.values_mut() {
+            call.over_at = Some(now.mono);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Whether nothing is left to be ended.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Ends what is over and asks after peers that have fallen silent.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let over: Vec<RecordingNo> = self
+            .calls
+            .values()
+            .filter(|call| call.streams.is_empty() && call.over_at.is_some_and(|at| at <= now.mono))
+            .map(|call| call.recording.no)
+            .collect();
+        for no in over {
+            if let Some(mut call) = self.calls.remove(&no) {
+                call.conclude();
+                call.recording.stage = Stage::Ended;
+                log_end(&call.recording);
+                self.actions.push(Action::Describe(Box::new(call.recording)));
+            }
+        }
+        self.probe_silent_peers(now);
+    }
+
+    /// When [`Calls::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
+        let over = self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at);
+        let probes = self.calls.values().flat_map(|call| call.sessions.iter().map(|s| s.probe_at));
+        over.chain(probes).min()
+    }
+
+    /// What is to be done.
+    pub fn poll(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    fn probe_silent_peers(&mut self, now: Now) {
+        let timeout = self.config.media_timeout;
+        for call in self.calls.values_mut() {
+            for session in call.sessions.iter_mut().filter(|s| s.probe_at <= now.mono) {
+                let streams = call.streams.iter().filter(|s| session.lines.contains(&Some(s.leg)));
+                let last = streams.filter_map(|s| s.last_packet).max().unwrap_or_default();
+                let next = last.after(timeout);
+                if next > now.mono {
+                    session.probe_at = next;
+                } else {
+                    session.probe_at = now.mono.after(timeout);
+                    tracing::info!(recording = %call.recording.id, "no packet for {timeout:?}; asking the peer whether the session is still up");
+                    self.actions.push(Action::Probe(session.key));
+                }
+            }
+        }
+    }
+
+    fn no_of(&self, session: &Session) -> Option<RecordingNo> {
+        let id = session.recording_id.as_ref()?;
+        self.calls.values().find(|call| is_part_of(&call.recording.id, id)).map(|call| call.recording.no)
+    }
+
+    fn call_of(&mut self, key: SessionKey) -> Option<&mut Call> {
+        self.calls.values_mut().find(|call| call.sessions.iter().any(|s| s.key == key))
+    }
+
+    fn begin(&mut self, now: Now, session: &Session, outside: &dyn Surroundings) -> RecordingNo {
+        let no = self.next_no;
+        self.next_no = RecordingNo(no.0 + 1);
+        let origin = on_grid_before(now.mono);
+        let wanted = session.recording_id.clone().unwrap_or_else(|| made_up_id(no, session, now.wall));
+        let (id, later_part) = free_id(wanted, outside);
+        let mut recording = Recording {
+            no,
+            id,
+            call_uuid: session.call_uuid.clone(),
+            tenant: self.tenant(session),
+            dialect: session.dialect,
+            origin: now.wall.plus_micros(-i64::try_from(now.mono.since(origin).as_micros()).unwrap_or(0)),
+            started: now.wall,
+            ended: None,
+            end_reason: None,
+            stage: Stage::Recording,
+            legs: Vec::new(),
+            masks: Vec::new(),
+            flags: Vec::new(),
+            parameters: BTreeMap::new(),
+            headers: Vec::new(),
+            notes: Vec::new(),
+            files: Vec::new(),
+        };
+        if later_part {
+            recording.flag(Flag::LaterPart);
+        }
+        tracing::info!(recording = %recording.id, tenant = %recording.tenant, dialect = ?recording.dialect, "recording begins");
+        self.calls.insert(no, Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), over_at: None });
+        no
+    }
+
+    fn open_lines(
+        &mut self,
+        now: Now,
+        no: RecordingNo,
+        session: &Session,
+        lines: &[Option<Line>],
+        outside: &mut dyn Surroundings,
+    ) -> Result<Vec<Option<(StreamKey, SocketAddr)>>, Refusal> {
+        let mut opened: Vec<Option<(StreamKey, SocketAddr)>> = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            let Some(line) = line else {
+                opened.push(None);
+                continue;
+            };
+            let nth = opened.iter().flatten().count();
+            match self.open_line(now, no, session, (index, nth, line), outside) {
+                Ok(stream) => opened.push(Some(stream)),
+                Err(refusal) => {
+                    self.withdraw(no, opened.into_iter().flatten().map(|(key, _)| key), outside);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    fn open_line(
+        &mut self,
+        now: Now,
+        no: RecordingNo,
+        session: &Session,
+        (index, nth, line): (usize, usize, &Line),
+        outside: &mut dyn Surroundings,
+    ) -> Result<(StreamKey, SocketAddr), Refusal> {
+        let call = self.calls.get_mut(&no).ok_or(Refusal::UnknownSession)?;
+        let leg = call.next_leg().ok_or_else(|| Refusal::NoStream("the recording has had 256 legs".into()))?;
+        let party = session.party(nth, line.label.as_deref());
+        let channel = party.channel.unwrap_or_else(|| {
+            call.recording.flag(Flag::ChannelsByOrder);
+            call.free_channel()
+        });
+        let key = StreamKey { recording: no, leg };
+        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line: index };
+        let local = outside.open(&opening).map_err(Refusal::NoStream)?;
+        self.replace(now, no, channel, &session.call_id);
+        if let Some(call) = self.calls.get_mut(&no) {
+            call.add_leg(now, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
+        }
+        Ok((key, local))
+    }
+
+    /// A further session for a channel that still has a live one: the media server behind the old one has failed over.
+    fn replace(&mut self, now: Now, no: RecordingNo, channel: Channel, by_call_id: &str) {
+        let Some(call) = self.calls.get(&no) else { return };
+        let old = call.recording.legs.iter().find(|l| l.channel == channel && l.end_reason.is_none() && l.call_id != by_call_id);
+        let Some(old) = old.map(|leg| leg.no) else { return };
+        let Some(key) = call.sessions.iter().find(|s| s.lines.contains(&Some(old))).map(|s| s.key) else { return };
+        tracing::warn!(recording = %call.recording.id, channel = channel.number(), "another session took over this channel; the old one is ended");
+        self.actions.push(Action::Bye(key));
+        self.end(now, key, EndReason::Replaced);
+    }
+
+    fn withdraw(&mut self, no: RecordingNo, keys: impl Iterator<Item = StreamKey>, outside: &mut dyn Surroundings) {
+        let Some(call) = self.calls.get_mut(&no) else { return };
+        for key in keys {
+            outside.close(key);
+            call.forget_leg(key.leg);
+        }
+    }
+
+    fn tenant(&self, session: &Session) -> TenantId {
+        let known = |hint: &String| self.config.tenants.iter().find(|(id, name)| *id.0 == **hint || name == hint);
+        session.tenant_hints.iter().find_map(known).map_or_else(TenantId::default_tenant, |(id, _)| id.clone())
+    }
+}
+
+/// The block grid of every recording lies on the monotonic half-second, so that all blocks of all legs end together and one
+/// sweep seals them all.
+const GRID_US: u64 = 500_000;
+
+fn on_grid_before(t: MonoTime) -> MonoTime {
+    MonoTime(t.0 - t.0 % GRID_US)
+}
+
+fn on_grid(t: MonoTime) -> MonoTime {
+    on_grid_before(MonoTime(t.0.saturating_add(GRID_US / 2)))
+}
+
+/// An id for a session that brought none.
+fn made_up_id(no: RecordingNo, session: &Session, now: WallTime) -> RecordingId {
+    let time = now.to_string().replace([':', 'T'], "-");
+    let head = session.call_uuid.as_ref().map_or("call", |uuid| &uuid.0);
+    RecordingId(format!("{head}_{}_{no}", time.trim_end_matches('Z')).into())
+}
+
+/// The id itself, or with `~2`, `~3` … when recordings of that id are already over: a delivered one is never changed.
+fn free_id(wanted: RecordingId, outside: &dyn Surroundings) -> (RecordingId, bool) {
+    if !outside.is_known(&wanted) {
+        return (wanted, false);
+    }
+    let part = |n: u32| RecordingId(format!("{wanted}~{n}").into());
+    let free = (2..=9_999).map(part).find(|id| !outside.is_known(id));
+    (free.unwrap_or_else(|| part(10_000)), true)
+}
+
+fn is_part_of(running: &RecordingId, wanted: &RecordingId) -> bool {
+    running == wanted
+        || running.0.strip_prefix(&*wanted.0).and_then(|rest| rest.strip_prefix('~')).is_some_and(|n| n.parse::<u32>().is_ok())
+}
+
+fn log_end(recording: &Recording) {
+    let packets: u64 = recording.legs.iter().map(|leg| leg.counters.packets).sum();
+    let lost: u64 = recording.legs.iter().map(|leg| leg.counters.lost).sum();
+    let seconds = recording.ended.map_or(0, |end| (end - recording.started) / 1_000_000);
+    tracing::info!(
+        recording = %recording.id, reason = ?recording.end_reason, seconds, packets, lost, legs = recording.legs.len(),
+        flags = ?recording.flags, "recording over"
+    );
+}

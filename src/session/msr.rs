@@ -1,0 +1,1 @@
+//! Genesys Media Stream Replication.
