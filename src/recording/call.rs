@@ -18,6 +18,7 @@ pub(super) struct Call {
     pub(super) sessions: Vec<SessionState>,
     /// Legs whose stream has not yet given its last report.
     pub(super) streams: Vec<StreamState>,
+    pub(super) next_leg: u16,
     /// When it is over unless a session takes it up again.
     pub(super) over_at: Option<MonoTime>,
 }
@@ -58,6 +59,12 @@ pub struct StreamFacts {
 }
 
 impl Call {
+    /// Without any session yet.
+    pub(super) fn new(recording: Recording, origin: MonoTime) -> Call {
+        let next_leg = recording.legs.iter().map(|leg| u16::from(leg.no.0) + 1).max().unwrap_or(0);
+        Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), next_leg, over_at: None }
+    }
+
     /// Adds the metadata of a further session; what the first one said stays.
     pub(super) fn learn(&mut self, session: &Session) {
         let recording = &mut self.recording;
@@ -81,10 +88,12 @@ impl Call {
         self.over_at = None;
     }
 
-    /// The number of the next leg; none when all 256 are used.
-    pub(super) fn next_leg(&self) -> Option<LegNo> {
-        let used = self.recording.legs.last().map(|leg| leg.no.0);
-        used.map_or(Some(0), |no| no.checked_add(1)).map(LegNo)
+    /// A number for a new leg; none when all 256 are used. Never one twice, not even of a leg that never was: its stream may
+    /// still be closing.
+    pub(super) fn take_leg_no(&mut self) -> Option<LegNo> {
+        let no = u8::try_from(self.next_leg).ok()?;
+        self.next_leg += 1;
+        Some(LegNo(no))
     }
 
     /// The channel for a leg whose dialect says none: the first without a live leg.
@@ -140,11 +149,16 @@ impl Call {
     /// A delayed offer has been answered: the leg's line is known only now, so nothing before counts as a pause.
     pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) {
         self.recording.masks.retain(|mask| mask.leg != Some(no));
-        self.change_leg(now, no, Some(line));
-        self.recording.masks.retain(|mask| mask.leg != Some(no) || mask.kind == MaskKind::Paused);
+        if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
+            stream.paused = !line.active;
+        }
+        if !line.active {
+            self.mask(now, no, MaskKind::Paused);
+        }
         if let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) {
             leg.law = line.law;
         }
+        self.change_leg(now, no, Some(line));
     }
 
     /// A leg whose line was refused never was.

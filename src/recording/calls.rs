@@ -142,7 +142,7 @@ impl Calls {
         let origin = on_grid(MonoTime(now.mono.0.saturating_add_signed(recording.origin - now.wall)));
         let over_at = Some(now.mono.after(self.config.linger_lost));
         self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
-        self.calls.insert(recording.no, Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), over_at });
+        self.calls.insert(recording.no, Call { over_at, ..Call::new(recording, origin) });
     }
 
     /// Number of recordings that have a session.
@@ -399,7 +399,7 @@ impl Calls {
             recording.flag(Flag::LaterPart);
         }
         tracing::info!(recording = %recording.id, tenant = %recording.tenant, dialect = ?recording.dialect, "recording begins");
-        self.calls.insert(no, Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), over_at: None });
+        self.calls.insert(no, Call::new(recording, origin));
         no
     }
 
@@ -438,7 +438,7 @@ impl Calls {
         outside: &mut dyn Surroundings,
     ) -> Result<(StreamKey, SocketAddr), Refusal> {
         let call = self.calls.get_mut(&no).ok_or(Refusal::UnknownSession)?;
-        let leg = call.next_leg().ok_or_else(|| Refusal::NoStream("the recording has had 256 legs".into()))?;
+        let leg = call.take_leg_no().ok_or_else(|| Refusal::NoStream("the recording has had 256 legs".into()))?;
         let party = session.party(nth, line.label.as_deref());
         let channel = party.channel.unwrap_or_else(|| {
             call.recording.flag(Flag::ChannelsByOrder);
