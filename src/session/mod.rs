@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::model::recording::Dialect;
 use crate::model::{CallUuid, Channel, RecordingId};
+use crate::sip::message::Request;
 
 /// What one session says about its recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,31 @@ pub struct Party {
 }
 
 impl Session {
+    /// Reads a request that opens or changes a session. `metadata`: its RFC 7865 document; `audio_lines`: how many audio
+    /// lines of its SDP the box may take.
+    pub fn read(request: &Request, metadata: Option<&siprec::Metadata>, audio_lines: usize) -> Session {
+        let parameters = msr::parameters(request);
+        let msr_id = msr::recording_id(request);
+        let dialect = match (metadata, &msr_id) {
+            (Some(_), _) => Dialect::Siprec,
+            (None, Some(_)) => Dialect::Msr,
+            (None, None) if request.headers.lists("Require", "siprec") => Dialect::Siprec,
+            (None, None) => Dialect::Plain,
+        };
+        let call_uuid = metadata.and_then(|m| m.call_uuid.clone()).or_else(|| msr::call_uuid(request, &parameters));
+        Session {
+            dialect,
+            call_id: request.call_id.clone(),
+            recording_id: msr_id.or_else(|| metadata.and_then(|m| m.session_id.clone())),
+            call_uuid,
+            tenant_hints: msr::tenant_hints(request, &parameters),
+            parties: metadata.map_or_else(|| msr::parties(&parameters, audio_lines), siprec::Metadata::parties),
+            headers: msr::kept_headers(request),
+            parameters,
+            metadata_incomplete: metadata.is_some_and(|m| m.incomplete),
+        }
+    }
+
     /// The party on the `nth` audio line that the box takes, which carries `label`. Labels decide where both sides have them.
     pub fn party(&self, nth: usize, label: Option<&str>) -> Party {
         let labelled = label.and_then(|l| self.parties.iter().find(|p| p.label.as_deref() == Some(l)));

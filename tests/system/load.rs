@@ -1,0 +1,44 @@
+//! Many calls at once, placed by nearend-msr.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::site::Site;
+
+fn msr(site: &Site, arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_nearend-msr"))
+        .args(["--to", &format!("sip:{}", site.sip()), "--local", &site.peer().to_string(), "--json"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn two_hundred_calls_of_a_minute_lose_nothing() {
+    let site = Site::start();
+    let dump = site.path("sent");
+    std::fs::create_dir(&dump).unwrap();
+    let dump = dump.to_string_lossy().into_owned();
+    let said = msr(&site, &["--calls", "200", "--rate", "20", "--duration", "60s", "--dump", &dump]);
+    assert_eq!(said["accepted"], 200, "{said}");
+    let recordings = site.wait_for_recordings(200);
+    for recording in &recordings {
+        let legs = recording.json["nearend"]["legs"].as_array().unwrap();
+        assert_eq!(legs.len(), 2, "{}", recording.id());
+        for leg in legs {
+            assert_eq!((leg["packets"].as_u64(), leg["lost"].as_u64()), (Some(3_000), Some(0)), "{}: {leg}", recording.id());
+        }
+        let wav = recording.wav();
+        for channel in [0, 1] {
+            let sent = std::fs::read(site.path("sent").join(format!("{}-{}.ulaw", recording.id(), channel + 1))).unwrap();
+            assert_eq!(sent.len(), 60 * 8_000);
+            assert!(wav.find(channel, &sent).is_some(), "{} channel {} is not what was sent", recording.id(), channel + 1);
+        }
+    }
+    assert_eq!(site.metric("nearend_rtp_packets_total"), 200 * 2 * 3_000);
+    assert_eq!(site.metric("nearend_rtp_lost_total"), 0);
+}
