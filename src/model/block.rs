@@ -73,3 +73,26 @@ pub struct StoredBlock {
     /// The bytes of all runs in turn.
     pub bytes: std::vec::Vec<u8>,
 }
+
+/// Where the finisher reads a recording's blocks from.
+pub trait BlockSource: Send {
+    /// All blocks of one recording, ordered by (block number, leg, order of writing). What cannot be read any more comes
+    /// as [`Damage`] in its place; the blocks behind it follow.
+    ///
+    /// # Errors
+    /// The store cannot be read at all at present.
+    fn blocks(&self, no: RecordingNo) -> std::io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>>;
+}
+
+/// A piece of a segment that should hold a block but no longer can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Whose audio is missing.
+    pub recording: RecordingNo,
+    /// In which segment.
+    pub segment: u64,
+    /// At which byte of it.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+}
