@@ -3,6 +3,7 @@
 //! Pure data. A station may use every type here; no type here knows a station.
 
 pub mod block;
+pub mod g711;
 pub mod id;
 pub mod recording;
 pub mod time;
