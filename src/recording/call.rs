@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use crate::clock::Now;
 use crate::model::recording::Note;
 use crate::model::{Channel, EndReason, Flag, Leg, LegCounters, LegNo, Mask, MaskKind, MonoTime, Recording, WallTime};
-use crate::session::Session;
+use crate::session::{Line, Session};
 
-use super::calls::{Line, SessionKey};
+use super::calls::SessionKey;
 
 /// A recording that runs, or may still be continued.
 #[derive(Debug)]

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::block::Law;
 use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
 use crate::model::{Channel, EndReason, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
-use crate::session::{Party, Session};
+use crate::session::{Line, Party, Session};
 
 use super::*;
 
@@ -126,7 +125,7 @@ impl World {
 }
 
 fn line(port: u16, active: bool) -> Option<Line> {
-    Some(Line { law: Law::Pcmu, remote: SocketAddr::from(([192, 0, 2, 1], port)), active, label: None })
+    Some(Line { remote: SocketAddr::from(([192, 0, 2, 1], port)), active, ..Line::offered() })
 }
 
 fn session(id: &str, call_id: &str, channels: &[Option<Channel>]) -> Session {
@@ -280,7 +279,7 @@ fn a_line_that_joins_later_is_a_leg_of_its_own() {
 #[test]
 fn the_answer_to_a_delayed_offer_decides_which_lines_there_were() {
     let mut world = World::new();
-    let unknown = Some(Line { law: Law::Pcmu, remote: SocketAddr::from(([0, 0, 0, 0], 0)), active: false, label: None });
+    let unknown = Some(Line::offered());
     world.admit(1, &session("r", "a", ONE), &[unknown.clone(), unknown]).unwrap();
     let kept = world.calls.answered(world.now, SessionKey(1), &[line(4000, true)]);
     world.settle();
