@@ -285,3 +285,6 @@ fn fact(name: &str, digest: files::Digest) -> FileFact {
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> FinishError {
     move |error| FinishError::File { path: path.to_path_buf(), error }
 }
+
+#[cfg(test)]
+mod tests;
