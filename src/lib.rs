@@ -21,10 +21,12 @@
 //! | [`web`] | status page, health, metrics: a side door | main |
 //!
 //! In each station pure machines stand beside one `driver.rs`, the only file that touches sockets, files, threads or
-//! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks.
+//! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks,
+//! [`files`] knows how files survive a power cut.
 
 pub mod clock;
 pub mod config;
+pub mod files;
 pub mod finish;
 pub mod forward;
 pub mod model;
