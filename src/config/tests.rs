@@ -214,6 +214,12 @@ fn a_page_for_everybody_and_a_target_on_the_same_disk_are_warned_of() {
     assert!(warnings[1].starts_with("nearend.toml:6:8: warning: [[target]] path: is within [site] data_dir"), "{warnings:#?}");
 }
 
+#[test]
+fn a_hopeless_file_is_given_up_after_a_hundred_errors() {
+    let text: String = "[rtp]\n".to_owned() + &(0..20_000).map(|i| format!("key{i} = 1\n")).collect::<String>();
+    assert_eq!(errors(&text).len(), 100);
+}
+
 // ---- the disk
 
 #[test]
