@@ -76,6 +76,11 @@ impl<'a> Findings<'a> {
         self.add(Severity::Warning, span, key.into(), message.into());
     }
 
+    /// Whether nothing more is taken down.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= MOST
+    }
+
     /// (errors, warnings), each in the order of the text.
     pub(super) fn finish(mut self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         self.list.sort_by_key(|(span, _)| span.start);
@@ -83,7 +88,7 @@ impl<'a> Findings<'a> {
     }
 
     fn add(&mut self, severity: Severity, span: Range<usize>, key: String, message: String) {
-        if self.list.len() < MOST {
+        if !self.is_full() {
             let (line, column) = place(self.text, span.start);
             let file = self.name.to_owned();
             self.list.push((span, Diagnostic { severity, file, line, column, key, message }));

@@ -77,6 +77,22 @@ fn what_check_prints_reads_back_as_the_same() {
 }
 
 #[test]
+fn the_documentation_has_a_row_for_every_key_and_its_examples_are_valid() {
+    let documentation = include_str!("../../docs/configuration.md");
+    for line in FULL.lines().filter(|line| line.contains(" = ")) {
+        let key = line.split(" = ").next().unwrap_or_default();
+        assert!(documentation.contains(&format!("| `{key}` | ")), "docs/configuration.md has no row for {key}");
+    }
+    let printed = toml::to_string(&config(FULL)).unwrap();
+    assert_eq!(printed.matches(" = ").count(), FULL.matches(" = ").count(), "full.toml has every key");
+
+    let readme = include_str!("../../README.md");
+    let small =
+        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("README.md shows a configuration");
+    assert_eq!(config(small).site.name, "branch-17");
+}
+
+#[test]
 fn recordings_at_one_time_follow_the_ports_unless_said_otherwise() {
     assert_eq!(config("").sip.max_recordings, 500);
     assert_eq!(config("[rtp]\nports = \"20000-20039\"").sip.max_recordings, 10);
@@ -212,6 +228,12 @@ fn a_page_for_everybody_and_a_target_on_the_same_disk_are_warned_of() {
     let warnings: Vec<String> = loaded(text).warnings.iter().map(ToString::to_string).collect();
     assert!(warnings[0].starts_with("nearend.toml:2:10: warning: [web] listen: is not a loopback address"), "{warnings:#?}");
     assert!(warnings[1].starts_with("nearend.toml:6:8: warning: [[target]] path: is within [site] data_dir"), "{warnings:#?}");
+}
+
+#[test]
+fn a_hopeless_file_is_given_up_after_a_hundred_errors() {
+    let text: String = "[rtp]\n".to_owned() + &(0..20_000).map(|i| format!("key{i} = 1\n")).collect::<String>();
+    assert_eq!(errors(&text).len(), 100);
 }
 
 // ---- the disk
