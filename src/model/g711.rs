@@ -105,7 +105,7 @@ mod tests {
     fn interval(code: u8, encode: fn(i16) -> u8) -> (i16, i16) {
         let mut samples = (i16::MIN..=i16::MAX).filter(|x| encode(*x) == code);
         let first = samples.next().unwrap();
-        (first, samples.last().unwrap_or(first))
+        (first, samples.next_back().unwrap_or(first))
     }
 
     #[test]

@@ -6,10 +6,14 @@
 //! | [`render`] | writes what leaves | RFC 3261 §7 |
 //! | [`sdp`] | offers and answers | RFC 3264, 8866 |
 
+pub mod deadlines;
+pub mod framing;
 pub mod headers;
 pub mod message;
 pub mod render;
 pub mod sdp;
+pub mod tokens;
+pub mod transaction;
 pub mod uri;
 pub mod values;
 
