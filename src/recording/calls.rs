@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::model::recording::{Note, Stage};
-use crate::model::{Channel, EndReason, Flag, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::model::{Channel, EndReason, Flag, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::rtp::{StreamKey, StreamReport};
 use crate::session::{Line, Session};
 
-use super::call::{Call, PartyOnLine, SessionState, StreamFacts};
+use super::call::{Call, PartyOnLine, SessionState};
 
 /// What the station must know of the configuration.
 #[derive(Clone, Debug)]
@@ -32,15 +33,6 @@ pub struct Config {
 /// A SIP session: the number of its dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub u64);
-
-/// A stream of the media thread: the leg of a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamKey {
-    /// Whose.
-    pub recording: RecordingNo,
-    /// Which leg.
-    pub leg: LegNo,
-}
 
 /// A stream to be opened before its line can be answered.
 #[derive(Clone, Debug)]
@@ -265,9 +257,9 @@ impl Calls {
     }
 
     /// The media thread reports on a stream.
-    pub fn report(&mut self, now: Now, key: StreamKey, facts: StreamFacts) {
-        let Some(call) = self.calls.get_mut(&key.recording) else { return };
-        if call.report(now, key.leg, facts) {
+    pub fn report(&mut self, now: Now, report: StreamReport) {
+        let Some(call) = self.calls.get_mut(&report.key.recording) else { return };
+        if call.report(now, report) {
             self.handle_timeout(now);
         }
     }

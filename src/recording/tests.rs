@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
-use crate::model::{Channel, EndReason, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::model::{Channel, EndReason, LegCounters, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::rtp::{StreamKey, StreamReport};
 use crate::session::{Line, Party, Session};
 
 use super::*;
@@ -110,7 +111,7 @@ impl World {
                     }
                     Action::Close(key) => {
                         assert!(self.open.remove(key), "only an open stream is closed");
-                        self.calls.report(self.now, *key, StreamFacts { closed: true, ..StreamFacts::default() });
+                        self.calls.report(self.now, report(*key, None, true));
                     }
                     Action::Bye(_) | Action::Probe(_) => {}
                 }
@@ -121,6 +122,18 @@ impl World {
 
     fn the(&self, no: u64) -> &Recording {
         &self.described[&RecordingNo(no)]
+    }
+}
+
+fn report(key: StreamKey, last_packet: Option<MonoTime>, closed: bool) -> StreamReport {
+    StreamReport {
+        key,
+        counters: LegCounters::default(),
+        ssrcs: Vec::new(),
+        digits: Vec::new(),
+        clock: Vec::new(),
+        last_packet,
+        closed,
     }
 }
 
@@ -293,8 +306,7 @@ fn a_silent_peer_is_asked_and_a_talking_one_is_not() {
     let mut world = World::new();
     let stream = world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap().lines[0].unwrap().0;
     world.pass(Duration::from_secs(50));
-    let facts = StreamFacts { last_packet: Some(world.now.mono), ..StreamFacts::default() };
-    world.calls.report(world.now, stream, facts);
+    world.calls.report(world.now, report(stream, Some(world.now.mono), false));
     world.pass(Duration::from_secs(59));
     assert!(!world.actions.contains(&Action::Probe(SessionKey(1))));
     world.pass(Duration::from_secs(2));
@@ -309,7 +321,7 @@ fn a_vanished_peers_last_packet_is_its_end() {
     world.pass(Duration::from_secs(40));
     world.calls.end(world.now, SessionKey(1), EndReason::PeerVanished);
     assert!(world.calls.poll().contains(&Action::Close(stream)));
-    world.calls.report(world.now, stream, StreamFacts { last_packet, closed: true, ..StreamFacts::default() });
+    world.calls.report(world.now, report(stream, last_packet, true));
     world.pass(Duration::from_secs(30));
     let recording = world.the(1);
     assert_eq!(recording.ended.unwrap() - recording.started, 7_000_000);
