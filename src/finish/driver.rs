@@ -182,11 +182,11 @@ fn finish(config: &Config, source: &dyn BlockSource, recording: &Recording) -> R
     let mut finished = recording.clone();
     finished.stage = Stage::Finished;
     let folder = config.finished_dir.join(recording.path());
+    files::create_folder(&config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
     if let Some(files) = already_finished(&folder, recording)? {
         finished.files = files;
         return Ok(finished);
     }
-    files::create_folder(&config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
 
     let routes = Routes::new(recording);
     let blocks = || source.blocks(recording.no).map_err(FinishError::Spool);
@@ -223,6 +223,7 @@ fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<F
     if !check(folder, &manifest).map_err(file_error(folder))?.is_intact() {
         return Ok(None);
     }
+    files::sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
     let digest = files::digest(json.as_slice()).map_err(file_error(folder))?;
     manifest.files.push(fact(METADATA, digest));
     Ok(Some(manifest.files))
