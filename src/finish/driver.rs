@@ -20,7 +20,7 @@ use super::verify::{Checked, Manifest, Verification, compare};
 use crate::clock::Now;
 use crate::files::{self, Hashing};
 use crate::model::recording::FileFact;
-use crate::model::{BlockSource, Damage, Flag, Recording, RecordingId, RecordingNo, Stage};
+use crate::model::{BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage};
 
 const AUDIO: &str = "audio.wav";
 const METADATA: &str = "recording.json";
@@ -191,10 +191,9 @@ fn finish(config: &Config, source: &dyn BlockSource, recording: &Recording) -> R
     let routes = Routes::new(recording);
     let blocks = || source.blocks(recording.no).map_err(FinishError::Spool);
     let survey = Survey::new(&routes, blocks()?);
-    if let Some(Damage { segment, offset, what, .. }) = &survey.first_damage {
+    if let Some(first) = &survey.first_damage {
         finished.flag(Flag::Damaged);
-        let pieces = survey.damaged;
-        warn!(recording = %recording.id, pieces, segment, offset, what, "damaged on the disk, now silence; the first piece stands here");
+        warn!(recording = %recording.id, pieces = survey.damaged, %first, "audio can no longer be read; it is silence now");
     }
     let blocks = blocks()?;
     let (audio, encoded) = write_file(&folder, AUDIO, |out| encode(recording, &routes, &survey, blocks, out))?;

@@ -74,25 +74,25 @@ pub struct StoredBlock {
     pub bytes: std::vec::Vec<u8>,
 }
 
-/// Where the finisher reads a recording's blocks from.
+/// Where stored blocks come from: the spool, or a copy of one. All that `finish` knows of it.
 pub trait BlockSource: Send {
-    /// All blocks of one recording, ordered by (block number, leg, order of writing). What cannot be read any more comes
-    /// as [`Damage`] in its place; the blocks behind it follow.
+    /// The blocks of a recording, ordered by (block number, leg, order of writing), read one by one.
     ///
     /// # Errors
-    /// The store cannot be read at all at present.
+    /// When the list of its blocks cannot be read; a block that cannot be read is an item of the iterator.
     fn blocks(&self, no: RecordingNo) -> std::io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>>;
 }
 
-/// A piece of a segment that should hold a block but no longer can be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A stored block that can no longer be read; its time is silence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("recording {recording}: segment {segment} at byte {offset}: {what}")]
 pub struct Damage {
-    /// Whose audio is missing.
+    /// Whose block it was.
     pub recording: RecordingNo,
-    /// In which segment.
+    /// The segment file it stands in.
     pub segment: u64,
-    /// At which byte of it.
+    /// Where in the file, in bytes.
     pub offset: u64,
-    /// What is wrong there.
+    /// What is wrong.
     pub what: String,
 }
