@@ -58,8 +58,8 @@ pub fn digest(mut from: impl Read) -> io::Result<Digest> {
     Ok(hashing.finish().1)
 }
 
-/// Makes the folder `relative` under `root`, one component after the other, each durable before the next.
-/// `root` itself must be there: when it is a mount point that is not mounted, nothing is made in its place.
+/// Makes the folder `relative` under `root`, one component after the other, each durable before the next; also one that is
+/// there already, because whoever made it may have been cut off before. `root` itself must be there: when it is a mount point that is not mounted, nothing is made in its place.
 ///
 /// # Errors
 /// A component cannot be made, or is something else than a folder.
@@ -69,9 +69,8 @@ pub fn create_folder(root: &Path, relative: &str) -> io::Result<PathBuf> {
         let parent = folder.clone();
         folder.push(component);
         match fs::create_dir(&folder) {
-            Ok(()) => sync_folder(&parent)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
-            Err(e) => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => return Err(e),
+            _ => sync_folder(&parent)?,
         }
     }
     Ok(folder)

@@ -20,7 +20,7 @@ use super::verify::{Checked, Manifest, Verification, compare};
 use crate::clock::Now;
 use crate::files::{self, Hashing};
 use crate::model::recording::FileFact;
-use crate::model::{BlockSource, Damage, Flag, Recording, RecordingId, RecordingNo, Stage};
+use crate::model::{BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage};
 
 const AUDIO: &str = "audio.wav";
 const METADATA: &str = "recording.json";
@@ -182,19 +182,18 @@ fn finish(config: &Config, source: &dyn BlockSource, recording: &Recording) -> R
     let mut finished = recording.clone();
     finished.stage = Stage::Finished;
     let folder = config.finished_dir.join(recording.path());
+    files::create_folder(&config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
     if let Some(files) = already_finished(&folder, recording)? {
         finished.files = files;
         return Ok(finished);
     }
-    files::create_folder(&config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
 
     let routes = Routes::new(recording);
     let blocks = || source.blocks(recording.no).map_err(FinishError::Spool);
     let survey = Survey::new(&routes, blocks()?);
-    if let Some(Damage { segment, offset, what, .. }) = &survey.first_damage {
+    if let Some(first) = &survey.first_damage {
         finished.flag(Flag::Damaged);
-        let pieces = survey.damaged;
-        warn!(recording = %recording.id, pieces, segment, offset, what, "damaged on the disk, now silence; the first piece stands here");
+        warn!(recording = %recording.id, pieces = survey.damaged, %first, "audio can no longer be read; it is silence now");
     }
     let blocks = blocks()?;
     let (audio, encoded) = write_file(&folder, AUDIO, |out| encode(recording, &routes, &survey, blocks, out))?;
@@ -223,6 +222,7 @@ fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<F
     if !check(folder, &manifest).map_err(file_error(folder))?.is_intact() {
         return Ok(None);
     }
+    files::sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
     let digest = files::digest(json.as_slice()).map_err(file_error(folder))?;
     manifest.files.push(fact(METADATA, digest));
     Ok(Some(manifest.files))
