@@ -76,6 +76,11 @@ impl<'a> Findings<'a> {
         self.add(Severity::Warning, span, key.into(), message.into());
     }
 
+    /// Whether the file is known to be unusable.
+    pub(super) fn has_errors(&self) -> bool {
+        self.list.iter().any(|(_, found)| found.severity == Severity::Error)
+    }
+
     /// Whether nothing more is taken down.
     pub(super) fn is_full(&self) -> bool {
         self.list.len() >= MOST

@@ -26,6 +26,9 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let mut findings = Findings::new(&name, &text);
     let (config, directories) = resolve(&text, &mut findings);
     for directory in &directories {
+        if directory.span.is_none() && findings.has_errors() {
+            continue; // a default is not to blame while the file may have meant another directory
+        }
         if let Err(message) = check_directory(directory) {
             findings.error(directory.span.clone().unwrap_or_default(), directory.key, message);
         }
