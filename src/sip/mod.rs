@@ -7,11 +7,15 @@
 //! | [`sdp`] | offers and answers | RFC 3264, 8866 |
 
 pub mod deadlines;
+mod dialog;
+pub mod endpoint;
+pub mod flow;
 pub mod framing;
 pub mod headers;
 pub mod message;
 pub mod render;
 pub mod sdp;
+pub mod session_timer;
 pub mod tokens;
 pub mod transaction;
 pub mod uri;
