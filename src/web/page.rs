@@ -48,13 +48,12 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
 
 fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
     let totals = &status.totals;
-    let waiting: usize = status.targets.values().map(|t| t.waiting).sum();
     let aside: usize = status.targets.values().map(|t| t.set_aside).sum();
     page.push_str("<dl>");
     for (name, value) in [
         ("Recording now", status.running.to_string()),
         ("Since start", totals.recordings.to_string()),
-        ("Waiting for the data centre", waiting.to_string()),
+        ("Waiting for the data centre", status.waiting.to_string()),
         ("Set aside", aside.to_string()),
         ("Delivered", totals.delivered.to_string()),
         ("Packets", totals.media.packets.to_string()),
