@@ -2,6 +2,7 @@
 //!
 //! Nothing is resolved: an address is used when a URI holds one; behind a host name the flow is used that the peer itself came by.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::uri::{Scheme, Uri};
@@ -41,6 +42,13 @@ pub struct Listener {
     pub transport: Transport,
     /// Its address and port.
     pub address: SocketAddr,
+}
+
+/// As in the configuration: `udp:0.0.0.0:5060`.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.via_name().to_ascii_lowercase(), self.address)
+    }
 }
 
 /// An open TCP connection, numbered by the driver.
