@@ -41,5 +41,6 @@ fn serve(config: config::Config) -> Result<(), daemon::Error> {
 
 fn announce(listening: &Listening) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]); // without systemd there is nobody to tell
-    tracing::info!(sip = %listening.sip.join(" "), web = %listening.web, "ready");
+    let sip: Vec<String> = listening.sip.iter().map(ToString::to_string).collect();
+    tracing::info!(sip = %sip.join(" "), web = %format_args!("http://{}/", listening.web), "ready");
 }

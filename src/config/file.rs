@@ -61,6 +61,7 @@ pub(super) struct Rtp {
     pub(super) address: Key<IpAddr>,
     pub(super) ports: Key<PortRange>,
     pub(super) source: Key<Source>,
+    pub(super) silence_timeout: Key<Duration>,
 }
 
 /// `[spool]`: where calls are kept while they are not yet in the data centre.

@@ -20,6 +20,7 @@ const MAX_RECORDINGS: u32 = 500;
 /// Two parties, one stream each.
 const STREAMS_PER_RECORDING: u32 = 2;
 const SESSION_EXPIRES: Duration = Duration::from_secs(1_800); // RFC 4028 §4, the recommended default
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const MIN_SE: Duration = Duration::from_secs(90); // RFC 4028 §5, the least that is allowed
 const FLOOR_BYTES: u64 = 512 << 20;
 /// Below this the ledger itself could no longer be written.
@@ -62,7 +63,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
     directories.push(directory(&file.spool.path, "[spool] path", None));
     directories.extend(file.target.iter().map(|t| directory(&t.get_ref().path, "[[target]] path", None)));
     check_sockets(&file, findings);
-    let rtp = rtp(&file.rtp);
+    let rtp = rtp(&file.rtp, findings);
     let site = site(file.site);
     let config = Config {
         sip: sip(file.sip, &rtp, findings),
@@ -122,6 +123,15 @@ fn trusted(file: &file::Sip, findings: &mut Findings) -> Vec<Network> {
     items(list)
 }
 
+fn silence_timeout(file: &file::Rtp, findings: &mut Findings) -> Duration {
+    let Some(timeout) = &file.silence_timeout else { return SILENCE_TIMEOUT };
+    let value = given(&file.silence_timeout).unwrap_or(SILENCE_TIMEOUT);
+    if value < Duration::from_secs(1) {
+        findings.error(timeout.span(), "[rtp] silence_timeout", "is too short, peers would be asked all the time; expected at least \"1s\"");
+    }
+    value
+}
+
 fn max_recordings(file: &file::Sip, rtp: &Rtp, findings: &mut Findings) -> u32 {
     let fit = rtp.ports.pairs() / STREAMS_PER_RECORDING;
     let Some(wanted) = &file.max_recordings else { return MAX_RECORDINGS.min(fit) };
@@ -167,11 +177,12 @@ fn whole_seconds(interval: &Spanned<Text<Duration>>, key: &str, findings: &mut F
     duration
 }
 
-fn rtp(file: &file::Rtp) -> Rtp {
+fn rtp(file: &file::Rtp, findings: &mut Findings) -> Rtp {
     Rtp {
         address: given(&file.address),
         ports: given(&file.ports).unwrap_or(PortRange(20_000..=29_999)),
         source: given(&file.source).unwrap_or(Source::Negotiated),
+        silence_timeout: silence_timeout(file, findings),
     }
 }
 

@@ -83,6 +83,9 @@ pub struct Rtp {
     pub ports: PortRange,
     /// Whose packets count.
     pub source: Source,
+    /// After this long without any packet of a session, its peer is asked whether it is still there.
+    #[serde(serialize_with = "show_duration")]
+    pub silence_timeout: Duration,
 }
 
 /// Where calls are kept on the box.

@@ -64,6 +64,8 @@ pub struct Admission {
     pub recording: RecordingNo,
     /// Its id.
     pub id: RecordingId,
+    /// The session began it.
+    pub is_new: bool,
     /// For each m-line: its stream and where it listens.
     pub lines: Vec<Option<(StreamKey, SocketAddr)>>,
 }
@@ -152,7 +154,9 @@ impl Calls {
         lines: &[Option<Line>],
         outside: &mut dyn Surroundings,
     ) -> Result<Admission, Refusal> {
-        let no = match self.no_of(session) {
+        let known = self.no_of(session);
+        let is_new = known.is_none();
+        let no = match known {
             Some(no) => no,
             None if self.calls.len() >= self.config.max_recordings => return Err(Refusal::Full(self.calls.len())),
             None => self.begin(now, session, outside),
@@ -166,7 +170,7 @@ impl Calls {
                 let legs = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
                 call.sessions.push(SessionState { key, lines: legs, probe_at });
                 self.actions.push(Action::Describe(Box::new(call.recording.clone())));
-                Ok(Admission { recording: no, id: call.recording.id.clone(), lines: opened })
+                Ok(Admission { recording: no, id: call.recording.id.clone(), is_new, lines: opened })
             }
             Err(refusal) => {
                 if call.recording.legs.is_empty() {
@@ -211,7 +215,7 @@ impl Calls {
         if changed {
             self.actions.push(Action::Describe(Box::new(call.recording.clone())));
         }
-        Ok(Admission { recording: no, id: call.recording.id.clone(), lines: opened })
+        Ok(Admission { recording: no, id: call.recording.id.clone(), is_new: false, lines: opened })
     }
 
     /// The answer to a delayed offer has come: lines that it refused never were. Gives the stream of each line that stays.

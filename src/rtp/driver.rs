@@ -105,7 +105,6 @@ pub struct Media {
     open: BTreeMap<StreamKey, u16>,
     /// Unbounded, because the main thread must not wait: a few commands per SIP transaction, taken up at once.
     commands: mpsc::Sender<Command>,
-    recycle: mpsc::Sender<Samples>,
     sweeps: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
@@ -117,15 +116,17 @@ enum Command {
 }
 
 impl Media {
-    /// Starts the thread. `spool` takes the sealed blocks; the memory of those it has written is to come back through
-    /// [`Media::recycle`].
+    /// Starts the thread. `spool` takes the sealed blocks; the memory of those it has written comes back through `recycled`.
     ///
     /// # Errors
     /// The thread could not be started.
-    pub fn start(config: Config, spool: BlockSink) -> io::Result<(Media, tokio_mpsc::Receiver<StreamReport>)> {
+    pub fn start(
+        config: Config,
+        spool: BlockSink,
+        recycled: mpsc::Receiver<Samples>,
+    ) -> io::Result<(Media, tokio_mpsc::Receiver<StreamReport>)> {
         raise_file_limit();
         let (commands, command_queue) = mpsc::channel();
-        let (recycle, recycled) = mpsc::channel();
         let (reports, report_queue) = tokio_mpsc::channel(REPORTS_WAITING);
         let sweeps = Arc::new(AtomicU64::new(0));
         let sweeper = Sweeper {
@@ -141,7 +142,7 @@ impl Media {
         };
         let thread = thread::Builder::new().name("media".into()).spawn(move || sweeper.run(&command_queue))?;
         let ports = Ports::new(&config.ports);
-        Ok((Media { config, ports, open: BTreeMap::new(), commands, recycle, sweeps, thread }, report_queue))
+        Ok((Media { config, ports, open: BTreeMap::new(), commands, sweeps, thread }, report_queue))
     }
 
     /// Opens a stream; gives the address at which it listens.
@@ -181,11 +182,6 @@ impl Media {
             self.ports.release(port, Now::read().mono);
             let _ = self.commands.send(Command::Close(key)); // as above
         }
-    }
-
-    /// Where the memory of written blocks comes back.
-    pub fn recycle(&self) -> mpsc::Sender<Samples> {
-        self.recycle.clone()
     }
 
     /// Counts the sweeps; stands still only when the thread hangs.

@@ -58,7 +58,7 @@ fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
         ("Delivered", totals.delivered.to_string()),
         ("Packets", totals.media.packets.to_string()),
         ("Packets lost", totals.media.lost.to_string()),
-        ("Disk free", format!("{} of {}", bytes(status.disk.free_bytes), bytes(status.disk.total_bytes))),
+        ("Disk free", bytes(status.disk.free_bytes)),
     ] {
         write!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
     }

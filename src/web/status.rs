@@ -76,8 +76,6 @@ pub struct Totals {
 pub struct Disk {
     /// Bytes that may still be written.
     pub free_bytes: u64,
-    /// Size of the file system.
-    pub total_bytes: u64,
     /// Below this no new call is taken.
     pub floor_bytes: u64,
     /// What is wrong with the spool; none: nothing.

@@ -163,7 +163,7 @@ fn a_pause_is_silence_and_a_mask_and_nothing_said_in_it_is_kept() {
     call.start(&site, "paused", "udp").succeed();
     let [recording] = &site.wait_for_recordings(1)[..] else { unreachable!() };
     let masks = recording.json["mediaFiles"][0]["masks"].as_array().unwrap();
-    assert_eq!(masks.iter().map(|m| m["type"].as_str().unwrap()).collect::<Vec<_>>(), ["paused", "resumed"]);
+    assert_eq!(masks.iter().map(|m| m["type"].as_str().unwrap()).collect::<Vec<_>>(), ["paused", "resume"]);
     let wav = recording.wav();
     let begin = wav.channels[0].iter().position(|b| *b != 0xFF).unwrap();
     let kept = &wav.channels[0][begin..begin + audio.len()];

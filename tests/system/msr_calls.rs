@@ -60,7 +60,7 @@ fn two_session_call(transport: &str, network: Network) {
     let near_pcap = capture(&site, "near", &[&near], network);
     let far_pcap = capture(&site, "far", &[&far], network);
     let sessions = [call(&site, RECORDED, transport, &near_pcap), call(&site, FAR, transport, &far_pcap)];
-    sessions.map(Sipp::succeed);
+    sessions.into_iter().for_each(|sipp| drop(sipp.succeed()));
     let [recording] = &site.wait_for_recordings(1)[..] else { unreachable!() };
     check_audio(recording, &expected(&near, network), &expected(&far, network));
     assert_eq!(recording.id(), "02ABCDEFGHIJKLMNOPQRSTUV00000002_2026-03-02_14-06-10");

@@ -25,6 +25,11 @@ impl Endpoint {
         self.availability = availability;
     }
 
+    /// The way by which the dialog's INVITE came.
+    pub fn flow(&self, id: DialogId) -> Option<Flow> {
+        self.dialogs.get(&id).map(|dialog| dialog.path.flow)
+    }
+
     /// Answers the dialog's pending INVITE or UPDATE with 200. An empty body goes without Content-Type.
     pub fn accept(&mut self, now: MonoTime, id: DialogId, content_type: &str, body: Vec<u8>) -> Result<(), NothingPending> {
         let (pending, siprec) = self.take_pending(id)?;

@@ -41,6 +41,19 @@ impl LocalDescription {
         self.write(ports.iter().map(line).collect(), own)
     }
 
+    /// An offer for a re-INVITE that brought none: the lines as they are, wanting audio again on each that has a port. None
+    /// before the first description.
+    pub fn offer_again(&mut self, own: IpAddr) -> Option<Vec<u8>> {
+        let mut medias = self.last.as_ref()?.medias.clone();
+        let is_direction = |a: &Attribute| a.attribute == "inactive" || a.attribute == "recvonly";
+        for attribute in medias.iter_mut().filter(|media| media.port != 0).flat_map(|media| &mut media.attributes) {
+            if is_direction(attribute) {
+                *attribute = direction(Direction::RecvOnly);
+            }
+        }
+        Some(self.write(medias, own))
+    }
+
     fn write(&mut self, medias: Vec<Media>, own: IpAddr) -> Vec<u8> {
         let origin = Origin::with_ip_addr(self.session_id, self.version, own);
         let mut session = Session::new(origin, "-");
