@@ -1,0 +1,306 @@
+//! A disk that fails at every kind of call, a kill at every one of them, and a real `kill -9`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command as Process, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::*;
+
+/// What the spool does to its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Create,
+    /// Half of the bytes are written.
+    Append,
+    /// All of them are.
+    Sync,
+    Remove,
+    SyncLedger,
+}
+
+/// Asked before each call: lets it pass, or fails it.
+type Hook = Arc<Mutex<dyn FnMut(Call) -> io::Result<()> + Send>>;
+
+/// A folder with a hook before it.
+struct Hooked {
+    folder: Folder,
+    hook: Hook,
+}
+
+struct HookedSegment {
+    segment: Box<dyn Append>,
+    hook: Hook,
+}
+
+fn ask(hook: &Hook, call: Call) -> io::Result<()> {
+    (hook.lock().unwrap())(call)
+}
+
+impl Disk for Hooked {
+    fn create(&self, header: &Header) -> io::Result<Box<dyn Append>> {
+        ask(&self.hook, Call::Create)?;
+        Ok(Box::new(HookedSegment { segment: self.folder.create(header)?, hook: self.hook.clone() }))
+    }
+    fn remove(&self, segment: SegmentNo) -> io::Result<()> {
+        ask(&self.hook, Call::Remove)?;
+        self.folder.remove(segment)
+    }
+    fn sync_ledger(&self) -> io::Result<()> {
+        ask(&self.hook, Call::SyncLedger)?;
+        self.folder.sync_ledger()
+    }
+    fn segments(&self) -> io::Result<Vec<SegmentFile>> {
+        self.folder.segments()
+    }
+    fn open(&self, segment: SegmentNo) -> io::Result<Box<dyn ReadAt>> {
+        self.folder.open(segment)
+    }
+    fn sync(&self, segment: SegmentNo) -> io::Result<()> {
+        self.folder.sync(segment)
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.folder.free_bytes()
+    }
+    fn prepare_ledger(&self) -> io::Result<()> {
+        self.folder.prepare_ledger()
+    }
+    fn set_ledger_aside(&self) -> io::Result<()> {
+        self.folder.set_ledger_aside()
+    }
+}
+
+impl Append for HookedSegment {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        self.segment.append(first)?;
+        ask(&self.hook, Call::Append)?;
+        self.segment.append(second)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        ask(&self.hook, Call::Sync)?;
+        self.segment.sync()
+    }
+    fn cut(&mut self, _bytes: u64) -> io::Result<()> {
+        Err(io::Error::other("it takes nothing any more"))
+    }
+}
+
+fn open_hooked(dir: &Path, hook: impl FnMut(Call) -> io::Result<()> + Send + 'static) -> Running {
+    open_on(dir, |folder| Arc::new(Hooked { folder, hook: Arc::new(Mutex::new(hook)) }))
+}
+
+/// A whole life of recording 1, while 2 goes on.
+fn lives(running: &mut Running, mut on_durable: impl FnMut(&Recording)) {
+    let mut describe = |running: &mut Running, no, stage| {
+        running.describe(&recording(no, stage));
+        on_durable(&recording(no, stage));
+    };
+    describe(running, 1, Stage::Recording);
+    for number in 0..6 {
+        running.blocks(vec![block(1, 0, number), block(1, 1, number)]);
+        describe(running, 1, Stage::Recording);
+    }
+    for stage in [Stage::Ended, Stage::Finished, Stage::Delivered] {
+        running.blocks((0..4).map(|leg| block(2, leg, stage as u32)).collect());
+        describe(running, 2, Stage::Recording);
+        describe(running, 1, stage);
+    }
+    describe(running, 1, Stage::Released);
+}
+
+fn check_lives(dir: &Path) {
+    let running = open(dir);
+    assert_eq!(running.recovered.recordings, [recording(2, Stage::Recording)]);
+    assert_eq!(read(&running.spool.reader(), 2).len(), 12);
+    running.stop();
+}
+
+#[test]
+fn every_failing_call_is_tried_again_until_all_is_durable() {
+    for wanted in [Call::Create, Call::Append, Call::Sync, Call::Remove, Call::SyncLedger] {
+        let dir = TempDir::new().unwrap();
+        let mut calls = 0;
+        let mut running = open_hooked(dir.path(), move |call| {
+            calls += usize::from(call == wanted);
+            if call == wanted && calls == 2 { Err(io::Error::from_raw_os_error(nix::libc::ENOSPC)) } else { Ok(()) }
+        });
+        lives(&mut running, |_| {});
+        let counters = running.spool.counters();
+        running.stop();
+        assert_eq!(counters.failures.load(Relaxed), 1, "{wanted:?}");
+        assert_eq!(counters.dropped_blocks.load(Relaxed), 0, "{wanted:?}");
+        check_lives(dir.path());
+        fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+        check_lives(dir.path());
+    }
+}
+
+#[test]
+fn trouble_and_its_end_are_announced_and_the_segment_is_left() {
+    let dir = TempDir::new().unwrap();
+    let mut syncs = 0;
+    let mut running = open_hooked(dir.path(), move |call| {
+        syncs += usize::from(call == Call::Sync);
+        if call == Call::Sync && syncs == 2 { Err(io::Error::from_raw_os_error(nix::libc::EIO)) } else { Ok(()) }
+    });
+    running.describe(&recording(1, Stage::Recording));
+    running.blocks(vec![block(1, 0, 0)]);
+    let trouble = loop {
+        if let Event::Trouble { what } = running.events.blocking_recv().unwrap() {
+            break what;
+        }
+    };
+    assert!(trouble.contains("os error 5"), "{trouble}");
+    running.wait_for(&Event::Mended);
+    assert_eq!(running.segments(), [1, 2]);
+    assert_eq!(read(&running.spool.reader(), 1).len(), 1);
+    running.stop();
+}
+
+#[test]
+fn a_disk_that_stays_broken_costs_the_oldest_audio_only() {
+    let dir = TempDir::new().unwrap();
+    let is_broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let broken = is_broken.clone();
+    let mut running = open_hooked(dir.path(), move |call| match call {
+        Call::Append if broken.load(Relaxed) => Err(io::Error::from_raw_os_error(nix::libc::EROFS)),
+        _ => Ok(()),
+    });
+    for number in 0..150 {
+        running.blocks(vec![block(1, 0, number)]);
+    }
+    let dropped = running.pool.recv().unwrap(); // so the limit of 100 was reached
+    assert_eq!(dropped[..8], 1_u64.to_be_bytes());
+    is_broken.store(false, Relaxed);
+    running.wait_for(&Event::Mended);
+    running.describe(&recording(1, Stage::Ended));
+    let stored = read(&running.spool.reader(), 1);
+    let dropped = running.spool.counters().dropped_blocks.load(Relaxed) as usize;
+    assert_eq!(stored.len() + dropped, 150);
+    assert!(dropped > 0 && stored.len() >= 100, "{dropped} dropped");
+    assert_eq!(stored.last().map(|block| block.number.0), Some(149));
+    running.stop();
+}
+
+#[test]
+fn what_cannot_be_written_at_the_end_is_told() {
+    let dir = TempDir::new().unwrap();
+    let mut running = open_hooked(dir.path(), |_| Err(io::Error::from_raw_os_error(nix::libc::EROFS)));
+    running.blocks(vec![block(1, 0, 0)]);
+    while !matches!(running.events.blocking_recv().unwrap(), Event::Trouble { .. }) {}
+    assert!(matches!(running.spool.stop(), Err(Failure::Disk(_))));
+}
+
+#[test]
+fn a_ledger_that_fails_is_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let mut running = open(dir.path());
+    running.describe(&recording(1, Stage::Recording));
+    running.spool.reader.ledger.close(); // every call fails from here on
+    running.blocks(vec![block(1, 0, 0)]);
+    running.describe(&recording(1, Stage::Ended));
+    assert_eq!(read(&running.spool.reader(), 1).len(), 1, "written once, not twice");
+    assert!(!dir.path().join("ledger.set-aside").exists());
+    running.stop();
+}
+
+#[test]
+fn a_ledger_that_is_damaged_at_work_is_rebuilt_at_work() {
+    let dir = TempDir::new().unwrap();
+    let mut running = open(dir.path());
+    two_calls(&mut running);
+    let expected = contents(&running.spool.reader());
+    running.spool.reader.ledger.close();
+    fs::write(dir.path().join("ledger/conf"), [0xFF; 40]).unwrap();
+    running.describe(&recording(1, Stage::Recording));
+    assert!(dir.path().join("ledger.set-aside").exists());
+    assert_eq!(contents(&running.spool.reader()), expected);
+    running.stop();
+}
+
+#[test]
+fn a_kill_at_any_call_loses_nothing_acknowledged() {
+    let (dir, snapshots) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let durable: Arc<Mutex<Vec<Recording>>> = Arc::default();
+    let taken: Arc<Mutex<Vec<Vec<Recording>>>> = Arc::default();
+    let hook = {
+        let (dir, snapshots) = (dir.path().to_owned(), snapshots.path().to_owned());
+        let (durable, taken) = (durable.clone(), taken.clone());
+        move |_| {
+            let mut taken = taken.lock().unwrap();
+            taken.push(durable.lock().unwrap().clone());
+            copy(&dir, &snapshots.join(taken.len().to_string()));
+            Ok(())
+        }
+    };
+    let mut running = open_hooked(dir.path(), hook);
+    lives(&mut running, |recording| durable.lock().unwrap().push(recording.clone()));
+    running.stop();
+
+    let taken = taken.lock().unwrap();
+    assert!(taken.len() > 30);
+    for (n, durable) in (1..).zip(taken.iter()) {
+        for lose_ledger in [false, true] {
+            check_snapshot(&snapshots.path().join(n.to_string()), durable, lose_ledger);
+        }
+    }
+}
+
+/// `durable`: what had been acknowledged by then, in order.
+fn check_snapshot(dir: &Path, durable: &[Recording], lose_ledger: bool) {
+    if lose_ledger {
+        fs::remove_dir_all(dir.join("ledger")).unwrap();
+    }
+    let running = open(dir);
+    for no in [1, 2] {
+        let said: Vec<Stage> = durable.iter().filter(|recording| recording.no.0 == no).map(|recording| recording.stage).collect();
+        let Some(stage) = said.last() else { continue };
+        let found = running.recovered.recordings.iter().find(|recording| recording.no.0 == no);
+        assert!(found.map_or(Stage::Released, |recording| recording.stage) >= *stage, "{dir:?}: {found:?}");
+        if let Some(recording) = found.filter(|recording| recording.stage < Stage::Finished) {
+            // The blocks between one description and the next, see `lives`.
+            let blocks = if no == 1 { 2 * (said.len() - 1).min(6) } else { 4 * said.len() };
+            let read = read(&running.spool.reader(), no).len();
+            assert!(read >= blocks, "{dir:?}: {read} of {blocks} blocks of recording {}", recording.no);
+        }
+    }
+    running.stop();
+}
+
+const CHILD_DIR: &str = "NEAREND_TEST_SPOOL_CHILD";
+
+#[test]
+#[ignore = "not a test of its own: the process that `a_real_kill_loses_nothing_acknowledged` kills"]
+fn child_that_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let mut running = open(Path::new(&dir));
+    for number in 0.. {
+        running.blocks(vec![block(1, 0, number), block(1, 1, number)]);
+        running.describe(&recording(1, Stage::Recording));
+        println!("\ndurable {number}");
+    }
+}
+
+#[test]
+fn a_real_kill_loses_nothing_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let mut child = Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", "spool::driver::tests::faults::child_that_is_killed"])
+        .env(CHILD_DIR, dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let mut durable = lines.filter_map(|line| line.strip_prefix("durable ").map(|number| number.parse::<usize>().unwrap()));
+    assert_eq!(durable.by_ref().find(|number| *number >= 20), Some(20));
+    child.kill().unwrap(); // SIGKILL
+    let last = durable.last().unwrap_or(20);
+    child.wait().unwrap();
+
+    let running = open(dir.path());
+    assert!(running.recovered.report.rebuilt.is_none(), "{:?}", running.recovered.report);
+    assert!(read(&running.spool.reader(), 1).len() >= 2 * (last + 1));
+    running.stop();
+}

@@ -1,0 +1,374 @@
+//! The ledger: what stands where in the segments, and every recording's latest description. Keys and values in sled.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | `commits` | commit number | [`CommitIndex`], some bytes per record |
+//! | `recordings` | recording number | stage, first and last commit, [`Recording`] as JSON |
+//! | `ids` | recording id | recording number |
+//! | `meta` | `format`, `spool`, `unfinished` | 1; the spool id; present while it is being rebuilt |
+//!
+//! Numbers are u64 in big-endian, so that sled's order is theirs. One thread writes; any may read. Nothing here is needed
+//! for good: [`super::recovery`] makes all of it anew from the segments.
+//!
+//! sled 0.34 panics on some damaged files where others give an error, so every call runs under `catch_unwind`, and after any
+//! error the database is dropped and opened again. It syncs its file by `sync_file_range`, which leaves out the
+//! file's length and the medium's cache: after a power cut its last commits may be gone, and come back by recovery.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::{Bound, RangeInclusive};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::index::CommitIndex;
+use super::segment::SpoolId;
+use crate::model::{Recording, RecordingId, RecordingNo, Stage};
+
+/// Memory that sled may use for pages; the commits of a few minutes.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Commits read at once.
+const PAGE: usize = 64;
+
+const FORMAT: &[u8] = &[1];
+
+/// A handle to the ledger; clones share it.
+#[derive(Clone)]
+pub struct Ledger {
+    path: Option<PathBuf>,
+    trees: Arc<RwLock<Option<Trees>>>,
+}
+
+struct Trees {
+    db: sled::Db,
+    commits: sled::Tree,
+    recordings: sled::Tree,
+    ids: sled::Tree,
+    meta: sled::Tree,
+}
+
+/// What the ledger knows of a recording, beside its description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// How far it is.
+    pub stage: Stage,
+    /// The first commit with a record of it.
+    pub first_commit: u64,
+    /// The last one; `u64::MAX` while more may come.
+    pub last_commit: u64,
+}
+
+/// A changed description, as it goes into the ledger.
+pub struct Described<'a> {
+    /// The recording.
+    pub no: RecordingNo,
+    /// Its id.
+    pub id: &'a RecordingId,
+    /// What is known beside.
+    pub row: Row,
+    /// The description as JSON.
+    pub json: &'a [u8],
+}
+
+impl Ledger {
+    /// A ledger in the folder `path`, or one that is gone with the last handle. It is closed: [`Ledger::reopen`] opens it.
+    pub fn closed(path: Option<PathBuf>) -> Ledger {
+        Ledger { path, trees: Arc::default() }
+    }
+
+    /// Drops what is open and opens it again.
+    ///
+    /// # Errors
+    /// When sled cannot open it, in which case it stays closed.
+    pub fn reopen(&self) -> io::Result<()> {
+        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        let old = trees.take();
+        let _ = guarded(|| Ok(drop(old))); // its last flush may fail or panic again
+        let config = sled::Config::new().cache_capacity(CACHE_BYTES).mode(sled::Mode::LowSpace).flush_every_ms(None);
+        let config = match &self.path {
+            Some(path) => config.path(path),
+            None => config.temporary(true),
+        };
+        *trees = Some(guarded(|| Trees::open(&config))?);
+        Ok(())
+    }
+
+    /// Closes it for everybody.
+    pub fn close(&self) {
+        let open = self.trees.write().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = guarded(|| Ok(drop(open)));
+    }
+
+    /// The spool it belongs to; none when it is new.
+    ///
+    /// # Errors
+    /// When it cannot be read, has another format, or its rebuilding was interrupted.
+    pub fn spool(&self) -> io::Result<Option<SpoolId>> {
+        let [format, unfinished, spool] =
+            self.with(|t| Ok([t.meta.get("format")?, t.meta.get("unfinished")?, t.meta.get("spool")?]))?;
+        match (format, unfinished, spool.and_then(|id| id.as_ref().try_into().ok())) {
+            (None, _, _) => Ok(None),
+            (Some(format), None, Some(id)) if format == FORMAT => Ok(Some(SpoolId(u128::from_be_bytes(id)))),
+            (Some(format), None, _) => Err(io::Error::other(format!("format {format:?}, expected {FORMAT:?}"))),
+            (_, Some(_), _) => Err(io::Error::other("its rebuilding was interrupted")),
+        }
+    }
+
+    /// From here on it is in the making; a ledger that is opened like this counts for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin_rebuild(&self, spool: SpoolId) -> io::Result<()> {
+        self.with(|t| {
+            t.meta.insert("unfinished", &[])?;
+            t.meta.insert("spool", &spool.0.to_be_bytes())?;
+            t.meta.insert("format", FORMAT)?;
+            t.db.flush().map(drop)
+        })
+    }
+
+    /// It is whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn end_rebuild(&self) -> io::Result<()> {
+        self.with(|t| {
+            t.db.flush()?; // all of it before the mark goes
+            t.meta.remove("unfinished")?;
+            t.db.flush().map(drop)
+        })
+    }
+
+    /// Enters a commit and the descriptions that changed with it. The commit comes last: where it is, the rest is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record(&self, number: u64, index: &CommitIndex, described: &[Described<'_>]) -> io::Result<()> {
+        self.with(|t| {
+            described.iter().try_for_each(|d| t.describe(d))?;
+            t.commits.insert(number.to_be_bytes(), index.encode()).map(drop)
+        })
+    }
+
+    /// Enters a description alone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn describe(&self, described: &Described<'_>) -> io::Result<()> {
+        self.with(|t| t.describe(described))
+    }
+
+    /// Corrects what is known of a recording beside its description. One that is not there stays so.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn amend(&self, no: RecordingNo, row: Row) -> io::Result<()> {
+        self.with(|t| {
+            let Some(mut value) = t.recordings.get(no.0.to_be_bytes())? else { return Ok(()) };
+            if let Some(head) = value.get_mut(..ROW_BYTES) {
+                head.copy_from_slice(&row.encode());
+                t.recordings.insert(no.0.to_be_bytes(), value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits until everything entered is written.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flush(&self) -> io::Result<()> {
+        self.with(|t| t.db.flush().map(drop))
+    }
+
+    /// Removes commits.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn forget_commits(&self, numbers: RangeInclusive<u64>) -> io::Result<()> {
+        self.with(|t| {
+            let range = numbers.start().to_be_bytes()..=numbers.end().to_be_bytes();
+            let keys: Vec<sled::IVec> = t.commits.range(range).keys().collect::<sled::Result<_>>()?;
+            keys.iter().try_for_each(|key| t.commits.remove(key).map(drop))
+        })
+    }
+
+    /// Removes a recording.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_recording(&self, no: RecordingNo) -> io::Result<()> {
+        self.with(|t| {
+            let Some(value) = t.recordings.remove(no.0.to_be_bytes())? else { return Ok(()) };
+            match description(no, &value) {
+                Ok(recording) => t.ids.remove(recording.id.0.as_bytes()).map(drop),
+                Err(_) => Ok(()), // an id that leads nowhere does no harm
+            }
+        })
+    }
+
+    /// The last commit.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_commit(&self) -> io::Result<Option<(u64, CommitIndex)>> {
+        self.with(|t| t.commits.last())?.map(|(key, value)| commit(&key, &value)).transpose()
+    }
+
+    /// Calls `visit` with every commit of a range in turn.
+    ///
+    /// # Errors
+    /// When one cannot be read, or what `visit` returns.
+    pub fn for_each_commit(
+        &self,
+        numbers: RangeInclusive<u64>,
+        mut visit: impl FnMut(u64, CommitIndex) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut next = *numbers.start();
+        loop {
+            // Page by page, so that nobody who reads slowly keeps the ledger from being reopened.
+            let range = next.to_be_bytes()..=numbers.end().to_be_bytes();
+            let page: Vec<_> = self.with(|t| t.commits.range(range).take(PAGE).collect())?;
+            for (key, value) in &page {
+                let (number, index) = commit(key, value)?;
+                visit(number, index)?;
+                next = number + 1; // no commit is ever numbered u64::MAX
+            }
+            if page.len() < PAGE || next > *numbers.end() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is known of every recording beside its description, in the order of numbers.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn rows(&self) -> io::Result<BTreeMap<RecordingNo, Row>> {
+        let row = |(key, value): (sled::IVec, sled::IVec)| Some((RecordingNo(number(&key)?), split(&value)?.0));
+        let rows: Vec<Option<_>> = self.with(|t| t.recordings.iter().map(|pair| pair.map(row)).collect())?;
+        rows.into_iter().collect::<Option<_>>().ok_or_else(|| io::Error::other("a row of a recording cannot be read"))
+    }
+
+    /// What is known of one recording beside its description.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn row(&self, no: RecordingNo) -> io::Result<Option<Row>> {
+        let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
+        Ok(value.and_then(|value| Some(split(&value)?.0)))
+    }
+
+    /// The description of a recording.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn recording(&self, no: RecordingNo) -> io::Result<Option<Recording>> {
+        let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
+        value.map(|value| description(no, &value)).transpose()
+    }
+
+    /// The number of the recording that last came with this id.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn find(&self, id: &RecordingId) -> io::Result<Option<RecordingNo>> {
+        let value = self.with(|t| t.ids.get(id.0.as_bytes()))?;
+        Ok(value.and_then(|value| number(&value)).map(RecordingNo))
+    }
+
+    /// The description of a recording as it stands in the ledger: JSON, even if this version cannot read it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn description(&self, no: RecordingNo) -> io::Result<Option<Vec<u8>>> {
+        let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
+        Ok(value.and_then(|value| Some(split(&value)?.1.to_vec())))
+    }
+
+    /// Up to `limit` recordings, newest first, that are older than `before`. One that cannot be read is an item.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn page(&self, before: Option<RecordingNo>, limit: usize) -> io::Result<Vec<(RecordingNo, io::Result<Recording>)>> {
+        let end = before.map_or(Bound::Unbounded, |no| Bound::Excluded(no.0.to_be_bytes()));
+        let range = (Bound::Unbounded, end);
+        let page: Vec<_> = self.with(|t| t.recordings.range::<[u8; 8], _>(range).rev().take(limit).collect())?;
+        Ok(page.iter().filter_map(|(key, value)| number(key).map(RecordingNo).map(|no| (no, description(no, value)))).collect())
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Trees) -> sled::Result<T>) -> io::Result<T> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        let trees = trees.as_ref().ok_or_else(|| io::Error::other("the ledger is closed while it is being mended"))?;
+        guarded(|| work(trees))
+    }
+}
+
+impl Trees {
+    fn open(config: &sled::Config) -> sled::Result<Trees> {
+        let db = config.open()?;
+        let tree = |name| db.open_tree(name);
+        Ok(Trees { commits: tree("commits")?, recordings: tree("recordings")?, ids: tree("ids")?, meta: tree("meta")?, db })
+    }
+
+    fn describe(&self, described: &Described<'_>) -> sled::Result<()> {
+        let key = described.no.0.to_be_bytes();
+        let is_new = self.recordings.insert(key, [described.row.encode().as_slice(), described.json].concat())?.is_none();
+        if is_new {
+            self.ids.insert(described.id.0.as_bytes(), &key)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` so that neither an error nor a panic of sled gets past.
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
+    // Unwind-safe: after an error the caller drops everything that a panic could have left half done.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(io::Error::other),
+        Err(_) => Err(io::Error::other("sled panicked: its files are damaged")),
+    }
+}
+
+const ROW_BYTES: usize = 17;
+
+const STAGES: [Stage; 5] = [Stage::Recording, Stage::Ended, Stage::Finished, Stage::Delivered, Stage::Released];
+
+impl Row {
+    fn encode(self) -> [u8; ROW_BYTES] {
+        let mut out = [0; ROW_BYTES];
+        out[0] = match self.stage {
+            Stage::Recording => 0,
+            Stage::Ended => 1,
+            Stage::Finished => 2,
+            Stage::Delivered => 3,
+            Stage::Released => 4,
+        };
+        out[1..9].copy_from_slice(&self.first_commit.to_be_bytes());
+        out[9..].copy_from_slice(&self.last_commit.to_be_bytes());
+        out
+    }
+}
+
+fn split(value: &[u8]) -> Option<(Row, &[u8])> {
+    let (row, json) = value.split_first_chunk::<ROW_BYTES>()?;
+    let stage = *STAGES.get(usize::from(row[0]))?;
+    let (first_commit, last_commit) = (number(&row[1..9])?, number(&row[9..])?);
+    Some((Row { stage, first_commit, last_commit }, json))
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn commit(key: &[u8], value: &[u8]) -> io::Result<(u64, CommitIndex)> {
+    let pair = number(key).zip(CommitIndex::decode(value));
+    pair.filter(|(n, _)| *n < u64::MAX).ok_or_else(|| io::Error::other("a commit cannot be read"))
+}
+
+fn description(no: RecordingNo, value: &[u8]) -> io::Result<Recording> {
+    let json = split(value).map(|(_, json)| json).unwrap_or_default();
+    serde_json::from_slice(json)
+        .map_err(|e| io::Error::other(format!("the description of recording {no} cannot be read from the ledger: {e}")))
+}

@@ -1,0 +1,346 @@
+//! Opens the ledger and makes it agree with the segments, which are the truth.
+//!
+//! 1. A ledger is *trusted* when sled opens it, it belongs to these segments, its making was not interrupted, it is not older
+//!    than the newest segment's beginning, and no segment is gone in which it knows audio that is still needed. Any other is
+//!    set aside, and an empty one takes its place.
+//! 2. *Catching up*: every whole record behind its last commit is entered: after a kill what was written but not yet entered,
+//!    with an empty ledger everything. A torn tail stays where it is; the next commit begins a new segment.
+//! 3. *Taking stock*: the commits say what each segment holds; the last description found of a recording is entered. A recording
+//!    of which blocks are left but no description gets a stand-in, so that its audio is finished and delivered all the same.
+//!
+//! Until 3 is done the ledger is marked as unfinished, so a crash in between leads to a new beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use super::disk::{Disk, Failure, SegmentFile};
+use super::holdings::Holdings;
+use super::index::{CommitIndex, Entry};
+use super::ledger::{Described, Ledger, Row};
+use super::scan::{Found, Place, Scan};
+use super::segment::{HEADER_BYTES, Header, Record, SegmentNo, SpoolId, What};
+use super::stand_in::StandIn;
+use crate::model::{Recording, RecordingNo, Stage};
+
+/// Records entered as one commit.
+const COMMIT_RECORDS: usize = 500;
+
+/// Damaged ranges listed one by one; more are only counted.
+const LISTED_DAMAGE: usize = 100;
+
+/// Ledger and segments agree; this is what they hold.
+#[derive(Debug)]
+pub struct Inventory {
+    /// The spool's id.
+    pub spool: SpoolId,
+    /// What each segment holds.
+    pub holdings: Holdings,
+    /// Number of the next segment.
+    pub next_segment: SegmentNo,
+    /// Number of the next commit.
+    pub next_commit: u64,
+    /// The least recording number that was never used.
+    pub next_recording: RecordingNo,
+    /// What had to be mended.
+    pub report: Report,
+}
+
+/// What recovery came upon; empty after a clean stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Why the ledger was made anew.
+    pub rebuilt: Option<String>,
+    /// Records entered that the ledger did not have.
+    pub entered: u64,
+    /// Ranges without any whole record, the first hundred of them.
+    pub damaged: Vec<(SegmentNo, Range<u64>)>,
+    /// Bytes in all such ranges.
+    pub damaged_bytes: u64,
+    /// Segments of another spool, which are left alone.
+    pub foreign: Vec<SegmentNo>,
+    /// Recordings whose description was lost.
+    pub stand_ins: Vec<RecordingNo>,
+}
+
+/// Opens `ledger` and makes it agree with the segments of `disk`. `fresh` becomes the id of a spool that is new.
+///
+/// # Errors
+/// When segments cannot be read, or not even an empty ledger can be opened.
+pub fn recover(disk: &dyn Disk, ledger: &Ledger, fresh: SpoolId) -> Result<Inventory, Failure> {
+    let segments = list(disk).map_err(Failure::Disk)?;
+    match Recovery::open(disk, ledger, &segments, fresh).and_then(Recovery::run) {
+        Err(Failure::Ledger(why)) => {
+            ledger.close();
+            disk.set_ledger_aside().map_err(Failure::Disk)?;
+            let mut inventory = Recovery::open(disk, ledger, &segments, fresh)?.run()?;
+            inventory.report.rebuilt = Some(why.to_string());
+            Ok(inventory)
+        }
+        done => done,
+    }
+}
+
+type Listed = Vec<(SegmentFile, Option<Header>)>;
+
+fn list(disk: &dyn Disk) -> io::Result<Listed> {
+    let files = disk.segments()?;
+    let mut out = Vec::with_capacity(files.len());
+    for file in files {
+        let mut bytes = [0; HEADER_BYTES];
+        match disk.open(file.no).and_then(|segment| segment.read_at(&mut bytes, 0)) {
+            Ok(_) => out.push((file, Header::parse(&bytes))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {} // deleted meanwhile: this is a copy, or a running spool
+            Err(_) => out.push((file, None)),                   // a bad sector: the records may still be read
+        }
+    }
+    Ok(out)
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    ledger: &'a Ledger,
+    segments: Listed,
+    spool: SpoolId,
+    next_segment: SegmentNo,
+    next_commit: u64,
+    /// The first byte that the ledger does not know.
+    known_to: (SegmentNo, u64),
+    /// The ledger is marked as unfinished.
+    marked: bool,
+    /// The last description of each recording behind what the ledger knows.
+    descriptions: BTreeMap<RecordingNo, (SegmentNo, Place)>,
+    holdings: Holdings,
+    report: Report,
+}
+
+impl<'a> Recovery<'a> {
+    /// Step 1, as far as it can be told without what the commits say.
+    fn open(disk: &'a dyn Disk, ledger: &'a Ledger, listed: &Listed, fresh: SpoolId) -> Result<Recovery<'a>, Failure> {
+        disk.prepare_ledger().map_err(Failure::Disk)?;
+        ledger.reopen().map_err(Failure::Ledger)?;
+        let known = ledger.spool().map_err(Failure::Ledger)?;
+        let last = ledger.last_commit().map_err(Failure::Ledger)?;
+        let spool = whose(listed, known).unwrap_or(fresh);
+        if known.is_some_and(|id| id != spool) {
+            return Err(distrust("it belongs to another spool"));
+        }
+        let is_foreign = |header: &Option<Header>| header.is_some_and(|header| header.spool != spool);
+        let (foreign, segments): (Listed, Listed) = listed.iter().copied().partition(|(_, header)| is_foreign(header));
+        let begun_after = segments.iter().filter_map(|(_, header)| *header).map(|h| h.first_commit).max().unwrap_or(0);
+        let next_commit = last.as_ref().map_or(0, |(number, _)| number + 1); // the ledger allows none numbered u64::MAX
+        if last.is_some() && begun_after > next_commit {
+            return Err(distrust("it is older than the newest segment"));
+        }
+        let last_segment = listed.iter().map(|(file, _)| file.no.0).max().unwrap_or(0);
+        let mut recovery = Recovery {
+            disk,
+            ledger,
+            segments,
+            spool,
+            next_segment: SegmentNo(last_segment.saturating_add(1)),
+            next_commit,
+            known_to: last.map_or((SegmentNo(0), 0), |(_, index)| (index.segment, index.end())),
+            marked: false,
+            descriptions: BTreeMap::new(),
+            holdings: Holdings::default(),
+            report: Report { foreign: foreign.iter().map(|(file, _)| file.no).collect(), ..Report::default() },
+        };
+        if known.is_none() {
+            recovery.mark()?;
+        }
+        Ok(recovery)
+    }
+
+    fn run(mut self) -> Result<Inventory, Failure> {
+        for (file, header) in std::mem::take(&mut self.segments) {
+            self.holdings.add_segment(file.no, file.bytes);
+            self.catch_up(file, header)?;
+            self.segments.push((file, header));
+        }
+        self.take_stock().map_err(Failure::Ledger)?;
+        if self.marked {
+            self.ledger.end_rebuild().map_err(Failure::Ledger)?;
+        }
+        let last_used = self.ledger.rows().map_err(Failure::Ledger)?.keys().next_back().map_or(0, |no| no.0);
+        let noted = self.segments.iter().filter_map(|(_, header)| *header).map(|h| h.next_recording.0).max().unwrap_or(0);
+        Ok(Inventory {
+            spool: self.spool,
+            holdings: self.holdings,
+            next_segment: self.next_segment,
+            next_commit: self.next_commit,
+            next_recording: RecordingNo(noted.max(last_used.saturating_add(1))),
+            report: self.report,
+        })
+    }
+
+    /// Step 2, for one segment.
+    fn catch_up(&mut self, file: SegmentFile, header: Option<Header>) -> Result<(), Failure> {
+        let (known_segment, known_bytes) = self.known_to;
+        if file.no < known_segment || (file.no == known_segment && file.bytes <= known_bytes) {
+            return Ok(());
+        }
+        let from = if file.no == known_segment { known_bytes } else { HEADER_BYTES as u64 };
+        if header.is_none() {
+            self.note_damage(file.no, 0..file.bytes.min(HEADER_BYTES as u64));
+        }
+        self.next_commit = self.next_commit.max(header.map_or(0, |h| h.first_commit));
+        // After a kill the records may be in memory only; the ledger must never know more than the disk.
+        self.disk.sync(file.no).map_err(Failure::Disk)?;
+        let segment = match self.disk.open(file.no) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()), // deleted meanwhile, by the daemon of this spool
+            opened => opened.map_err(Failure::Disk)?,
+        };
+        let mut commit = CommitIndex { segment: file.no, offset: from, entries: Vec::new() };
+        for found in Scan::new(segment.as_ref(), from) {
+            match found {
+                Found::Damaged(range) => self.note_damage(file.no, range),
+                Found::Record(place) => {
+                    if commit.entries.len() >= COMMIT_RECORDS || place.offset != commit.end() {
+                        self.enter(&commit)?;
+                        commit = CommitIndex { segment: file.no, offset: place.offset, entries: Vec::new() };
+                    }
+                    commit.entries.push(Entry { recording: place.recording, what: place.what, len: place.len });
+                    if place.what == What::Description {
+                        self.descriptions.insert(place.recording, (file.no, place));
+                    }
+                }
+            }
+        }
+        self.enter(&commit)
+    }
+
+    fn enter(&mut self, commit: &CommitIndex) -> Result<(), Failure> {
+        if commit.entries.is_empty() {
+            return Ok(());
+        }
+        self.mark()?;
+        self.ledger.record(self.next_commit, commit, &[]).map_err(Failure::Ledger)?;
+        self.next_commit = self.next_commit.saturating_add(1);
+        self.report.entered += commit.entries.len() as u64;
+        Ok(())
+    }
+
+    /// Step 3.
+    fn take_stock(&mut self) -> io::Result<()> {
+        let mut lost: Vec<(u64, CommitIndex)> = Vec::new();
+        self.ledger.for_each_commit(0..=u64::MAX - 1, |number, index| {
+            if !self.holdings.add_commit(number, &index) {
+                lost.push((number, index));
+            }
+            Ok(())
+        })?;
+        for (no, (segment, place)) in std::mem::take(&mut self.descriptions) {
+            match self.read_description(segment, place) {
+                Some((recording, json)) => self.describe(no, &recording, &json)?,
+                None => self.note_damage(segment, place.offset..place.offset + u64::from(place.len)),
+            }
+        }
+        let rows = self.ledger.rows()?;
+        rows.iter().for_each(|(no, row)| self.holdings.set_stage(*no, row.stage));
+        self.drop_lost(&lost, &rows)?;
+        let traced: Vec<RecordingNo> = self.holdings.recordings().collect();
+        for no in traced {
+            match (rows.get(&no), self.holdings.row(no)) {
+                (None, _) => self.stand_in(no)?,
+                (Some(row), Some(told)) if row.stage < Stage::Finished && *row != told => self.ledger.amend(no, told)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits of segments that are gone: deleted when their recordings were finished, just before a crash; or else the
+    /// ledger cannot be trusted.
+    fn drop_lost(&self, lost: &[(u64, CommitIndex)], rows: &BTreeMap<RecordingNo, Row>) -> io::Result<()> {
+        for (number, index) in lost {
+            let blocks = index.entries.iter().filter(|entry| entry.what != What::Description);
+            let needed = |no: RecordingNo| rows.get(&no).is_none_or(|row| row.stage < Stage::Finished);
+            if let Some(entry) = blocks.into_iter().find(|entry| needed(entry.recording)) {
+                let (segment, no) = (index.segment, entry.recording);
+                return Err(io::Error::other(format!("segment {segment} is gone, with audio of recording {no} in it")));
+            }
+            self.ledger.forget_commits(*number..=*number)?;
+        }
+        Ok(())
+    }
+
+    fn read_description(&self, segment: SegmentNo, place: Place) -> Option<(Recording, Vec<u8>)> {
+        let mut bytes = vec![0; usize::try_from(place.len).ok()?];
+        self.disk.open(segment).ok()?.read_at(&mut bytes, place.offset).ok()?;
+        let json = Record::check(&bytes).ok()?.description()?;
+        let recording: Recording = serde_json::from_slice(json).ok()?;
+        (recording.no == place.recording).then(|| (recording, json.to_vec()))
+    }
+
+    fn describe(&mut self, no: RecordingNo, recording: &Recording, json: &[u8]) -> io::Result<()> {
+        self.holdings.set_stage(no, recording.stage);
+        let Some(row) = self.holdings.row(no) else { return Ok(()) }; // it was found, so there is one
+        self.ledger.describe(&Described { no, id: &recording.id, row, json })
+    }
+
+    fn stand_in(&mut self, no: RecordingNo) -> io::Result<()> {
+        let mut stand_in = StandIn::default();
+        let mut first_segment = None;
+        self.ledger.for_each_commit(0..=u64::MAX - 1, |_, index| {
+            for entry in index.entries.iter().filter(|entry| entry.recording == no) {
+                first_segment.get_or_insert(index.segment);
+                stand_in.add(entry.what);
+            }
+            Ok(())
+        })?;
+        let file = self.segments.iter().find(|(file, _)| Some(file.no) == first_segment);
+        let seen = file.map(|(file, _)| file.modified).unwrap_or_default();
+        let recording = stand_in.recording(self.spool, no, seen);
+        self.report.stand_ins.push(no);
+        self.describe(no, &recording, &serde_json::to_vec(&recording)?)
+    }
+
+    fn mark(&mut self) -> Result<(), Failure> {
+        if !self.marked {
+            self.ledger.begin_rebuild(self.spool).map_err(Failure::Ledger)?;
+            self.marked = true;
+        }
+        Ok(())
+    }
+
+    fn note_damage(&mut self, segment: SegmentNo, range: Range<u64>) {
+        self.report.damaged_bytes += range.end - range.start;
+        if self.report.damaged.len() < LISTED_DAMAGE && !range.is_empty() {
+            self.report.damaged.push((segment, range));
+        }
+    }
+}
+
+/// The id of the spool: the ledger's, if any segment confirms it, or else the newest segment's.
+fn whose(listed: &Listed, known: Option<SpoolId>) -> Option<SpoolId> {
+    let ids: BTreeSet<u128> = listed.iter().filter_map(|(_, header)| *header).map(|header| header.spool.0).collect();
+    let newest = listed.iter().rev().find_map(|(_, header)| *header).map(|header| header.spool);
+    known.filter(|id| ids.is_empty() || ids.contains(&id.0)).or(newest)
+}
+
+fn distrust(why: &str) -> Failure {
+    Failure::Ledger(io::Error::other(why))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.rebuilt {
+            write!(f, "the ledger was set aside and rebuilt from the segments ({why}); ")?;
+        }
+        write!(f, "{} records entered that the ledger did not have; {} damaged bytes", self.entered, self.damaged_bytes)?;
+        for (segment, range) in &self.damaged {
+            write!(f, ", {} {}..{}", segment.file_name(), range.start, range.end)?;
+        }
+        if !self.foreign.is_empty() {
+            let names: Vec<String> = self.foreign.iter().map(|no| no.file_name()).collect();
+            write!(f, "; of another spool and left alone: {}; move them to a folder of their own", names.join(", "))?;
+        }
+        if !self.stand_ins.is_empty() {
+            let numbers: Vec<String> = self.stand_ins.iter().map(RecordingNo::to_string).collect();
+            write!(f, "; description lost, audio kept: recordings {}", numbers.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Reads a segment from a given place to its end without any ledger: yields every record whose CRC holds, and every range
+//! in which there is none. After damage it goes on at the next place where a whole record begins.
+
+use std::io;
+use std::ops::Range;
+
+use super::disk::ReadAt;
+use super::segment::{PREFIX_BYTES, Record, What};
+use crate::model::RecordingNo;
+
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What an unreadable sector costs.
+const SECTOR_BYTES: u64 = 4_096;
+
+/// What a scan comes upon, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A record of a known kind.
+    Record(Place),
+    /// Bytes that belong to no record, or cannot be read.
+    Damaged(Range<u64>),
+}
+
+/// Where a record stands in its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// First byte of the record.
+    pub offset: u64,
+    /// Length of the whole record, in bytes.
+    pub len: u32,
+    /// Whose it is.
+    pub recording: RecordingNo,
+    /// What it is about.
+    pub what: What,
+}
+
+/// The scan; an iterator.
+pub struct Scan<'a> {
+    file: &'a dyn ReadAt,
+    /// Where it stands.
+    offset: u64,
+    /// Where the damage began that it is in.
+    damaged_from: Option<u64>,
+    /// A part of the file, and where that begins.
+    window: Vec<u8>,
+    window_at: u64,
+    /// A record found right after damage, which is reported first.
+    next: Option<Place>,
+}
+
+impl<'a> Scan<'a> {
+    /// Scans `file` from the byte `from`, where a record begins, or the file ends.
+    pub fn new(file: &'a dyn ReadAt, from: u64) -> Scan<'a> {
+        Scan { file, offset: from, damaged_from: None, window: Vec::new(), window_at: from, next: None }
+    }
+
+    fn step(&mut self) -> Step {
+        let offset = self.offset;
+        let prefix = match self.view(offset, PREFIX_BYTES) {
+            Ok([]) => return Step::End,
+            Ok(prefix) => prefix,
+            Err(_) => return self.skip(SECTOR_BYTES - offset % SECTOR_BYTES),
+        };
+        let Some(len) = Record::length(prefix) else { return self.skip(1) };
+        let checked = self.view(offset, len).ok().map(Record::check);
+        let (Some(Ok(record)), Ok(len)) = (checked, u32::try_from(len)) else { return self.skip(1) };
+        let place = record.what().map(|what| Place { offset, len, recording: record.recording, what });
+        self.offset += u64::from(len);
+        Step::Record(place)
+    }
+
+    fn skip(&mut self, bytes: u64) -> Step {
+        self.damaged_from.get_or_insert(self.offset);
+        self.offset += bytes;
+        Step::Skipped
+    }
+
+    /// Up to `len` bytes at `offset`; fewer at the end of the file.
+    fn view(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let inside = |window_at: u64, window: &[u8]| {
+            let start = usize::try_from(offset.checked_sub(window_at)?).ok()?;
+            (start + len <= window.len()).then_some(start)
+        };
+        if let Some(start) = inside(self.window_at, &self.window) {
+            return Ok(&self.window[start..start + len]);
+        }
+        // One bad sector must not hide its neighbours: read again just what is asked for.
+        if self.fill(offset, len.max(CHUNK_BYTES)).is_err() {
+            self.fill(offset, len)?;
+        }
+        Ok(&self.window[..len.min(self.window.len())])
+    }
+
+    fn fill(&mut self, offset: u64, len: usize) -> io::Result<()> {
+        self.window.clear();
+        self.window_at = offset;
+        // Grown with what is there, not with what a damaged length claims.
+        while self.window.len() < len {
+            let (had, more) = (self.window.len(), CHUNK_BYTES.min(len - self.window.len()));
+            self.window.resize(had + more, 0);
+            let read = self.file.read_at(&mut self.window[had..], offset + had as u64);
+            self.window.truncate(had + *read.as_ref().unwrap_or(&0));
+            if read? < more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Step {
+    /// A whole record; none inside when its kind is not known to this version.
+    Record(Option<Place>),
+    Skipped,
+    End,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        if let Some(place) = self.next.take() {
+            return Some(Found::Record(place));
+        }
+        loop {
+            let before = self.offset;
+            let step = self.step();
+            let place = match step {
+                Step::Skipped => continue,
+                Step::Record(place) => place,
+                Step::End => None,
+            };
+            if let Some(from) = self.damaged_from.take() {
+                self.next = place;
+                return Some(Found::Damaged(from..before));
+            }
+            match (place, step) {
+                (Some(place), _) => return Some(Found::Record(place)),
+                (None, Step::End) => return None,
+                (None, _) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::segment::tests::any_block;
+    use super::super::segment::{push_block, push_description};
+    use super::*;
+    use crate::model::{BLOCK_BYTES, Block, BlockNo, LegNo, Run};
+
+    /// A file in memory, one range of which cannot be read.
+    struct Memory(Vec<u8>, Range<u64>);
+
+    impl ReadAt for Memory {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let end = offset + buffer.len() as u64;
+            if offset < self.1.end && end > self.1.start {
+                return Err(io::Error::from_raw_os_error(5)); // EIO
+            }
+            let rest = usize::try_from(offset).ok().and_then(|o| self.0.get(o..)).unwrap_or(&[]);
+            let len = rest.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&rest[..len]);
+            Ok(len)
+        }
+    }
+
+    fn scan(bytes: &[u8]) -> Vec<Found> {
+        Scan::new(&Memory(bytes.to_vec(), 0..0), 0).collect()
+    }
+
+    fn short_block(no: u64, number: u32) -> Block {
+        let runs = [Run { start: 0, len: 3 }, Run { start: 9, len: 8 }].into_iter().collect();
+        let (leg, law) = (LegNo(0), crate::model::block::Law::Pcma);
+        let samples = Box::new([u8::try_from(number).unwrap(); BLOCK_BYTES]);
+        Block { recording: RecordingNo(no), leg, number: BlockNo(number), law, runs, samples }
+    }
+
+    /// Three blocks and a description; with the boundaries of the records.
+    fn sample() -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+        for number in 0..3 {
+            push_block(&mut bytes, &short_block(4, number));
+            ends.push(bytes.len());
+        }
+        push_description(&mut bytes, RecordingNo(4), br#"{"no":4}"#).unwrap();
+        ends.push(bytes.len());
+        (bytes, ends)
+    }
+
+    #[test]
+    fn every_flipped_bit_costs_no_more_than_its_record() {
+        let (bytes, ends) = sample();
+        let whole = scan(&bytes);
+        assert_eq!(whole.len(), 4);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let touched = ends.iter().filter(|end| **end <= bit / 8).count() - 1;
+            let mut expected = whole.clone();
+            expected[touched] = Found::Damaged(ends[touched] as u64..ends[touched + 1] as u64);
+            assert_eq!(scan(&flipped), expected, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_tail_torn_anywhere_leaves_what_is_before_it() {
+        let (bytes, ends) = sample();
+        let whole = scan(&bytes);
+        for cut in 0..bytes.len() {
+            let records = ends.iter().filter(|end| **end <= cut).count() - 1;
+            let mut expected = whole[..records].to_vec();
+            if ends[records] < cut {
+                expected.push(Found::Damaged(ends[records] as u64..cut as u64));
+            }
+            assert_eq!(scan(&bytes[..cut]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_sector_costs_the_records_in_it() {
+        let mut bytes = Vec::new();
+        (0..100).for_each(|number| push_block(&mut bytes, &short_block(1, number)));
+        let file = Memory(bytes, 1_024..1_030);
+        let found: Vec<Found> = Scan::new(&file, 0).collect();
+        let records = found.iter().filter(|f| matches!(f, Found::Record(_))).count();
+        assert!((14..99).contains(&records), "those before the sector and those after it, but {records} of 100");
+        let damaged: Vec<_> = found.iter().filter(|f| matches!(f, Found::Damaged(_))).collect();
+        assert!(matches!(damaged[..], [Found::Damaged(range)] if range.contains(&1_024)), "{damaged:?}");
+    }
+
+    #[test]
+    fn records_of_a_later_version_are_passed_over() {
+        let (mut bytes, ends) = sample();
+        bytes[ends[1] + 4] = 77; // its kind
+        let crc = crc32c::crc32c(&bytes[ends[1]..ends[2] - 4]).to_be_bytes();
+        bytes[ends[2] - 4..ends[2]].copy_from_slice(&crc);
+        let found = scan(&bytes);
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|f| matches!(f, Found::Record(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn noise_between_records_is_stepped_over(blocks in proptest::collection::vec((any_block(), any::<Vec<u8>>()), 0..6)) {
+            let mut bytes = Vec::new();
+            let mut expected = Vec::new();
+            for (block, noise) in &blocks {
+                if !noise.is_empty() {
+                    let from = bytes.len() as u64;
+                    bytes.extend_from_slice(noise);
+                    expected.push(Found::Damaged(from..bytes.len() as u64));
+                }
+                let offset = bytes.len() as u64;
+                push_block(&mut bytes, block);
+                let len = u32::try_from(bytes.len() as u64 - offset).unwrap();
+                let what = super::What::Block { leg: block.leg, number: block.number };
+                expected.push(Found::Record(Place { offset, len, recording: block.recording, what }));
+            }
+            prop_assert_eq!(scan(&bytes), expected);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The one writer: turns a batch into records of the open segment, then into a commit of the ledger, and deletes segments
+//! whose time is over.
+//!
+//! A batch is durable when [`Store::commit`] returns: first its records are on the disk, then the ledger knows them. After a
+//! failed write or sync a segment is never written to again, because the kernel may have dropped the pages it could not write
+//! and report the next sync as good; the batch goes into a new segment. After a failure of the ledger recovery finds
+//! the batch behind the last commit, so that it is not written twice.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use super::backlog::Batch;
+use super::counters::{Counters, count};
+use super::disk::{Append, Disk, Failure};
+use super::index::{CommitIndex, Entry};
+use super::ledger::{Described, Ledger};
+use super::recovery::{Inventory, recover};
+use super::segment::{HEADER_BYTES, Header, SegmentNo, What, push_block, push_description};
+use crate::model::{Recording, RecordingNo, Stage};
+
+/// Released recordings that the ledger remembers.
+const RELEASED_KEPT: usize = 20_000;
+
+/// Segments, ledger and what is known of them.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    ledger: Ledger,
+    counters: Arc<Counters>,
+    segment_bytes: u64,
+    inventory: Inventory,
+    open: Option<Open>,
+    /// The records of one batch; kept for its capacity.
+    buffer: Vec<u8>,
+    /// The ledger failed: it must agree with the segments again before anything is entered.
+    recover_first: bool,
+    /// Something happened that may let segments go.
+    review: bool,
+    /// Released recordings in the ledger.
+    released: BTreeSet<RecordingNo>,
+}
+
+/// The segment that is written to.
+struct Open {
+    no: SegmentNo,
+    file: Box<dyn Append>,
+    bytes: u64,
+}
+
+impl Store {
+    /// A store that agrees with `inventory`. Segments are closed before they exceed `segment_bytes`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        ledger: Ledger,
+        counters: Arc<Counters>,
+        inventory: Inventory,
+        segment_bytes: u64,
+    ) -> io::Result<Store> {
+        let released = released(&ledger)?;
+        let (open, buffer) = (None, Vec::new());
+        Ok(Store { disk, ledger, counters, segment_bytes, inventory, open, buffer, recover_first: false, review: true, released })
+    }
+
+    /// Makes a batch durable. After an error the same batch must be given again.
+    ///
+    /// # Errors
+    /// When segment or ledger cannot be written; nothing of the batch counts then.
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        if self.recover_first {
+            self.recover()?;
+            if batch.written {
+                self.count(batch);
+                return Ok(());
+            }
+        }
+        let (index, jsons) = self.write(batch).map_err(Failure::Disk)?;
+        batch.written = true;
+        let entered = self.enter(batch, index, &jsons);
+        self.checked(entered)
+    }
+
+    /// Adds to `batch` the descriptions that must be written once more before segments can go.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn carry(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        if !self.review || self.recover_first || batch.written {
+            return Ok(());
+        }
+        let changed: BTreeSet<RecordingNo> = batch.descriptions.iter().map(|recording| recording.no).collect();
+        let wanted = self.inventory.holdings.to_carry().into_iter().filter(|no| !changed.contains(no));
+        let read = wanted.filter_map(|no| self.ledger.description(no).map(|json| Some((no, json?))).transpose()).collect();
+        batch.carried = self.checked(read)?;
+        Ok(())
+    }
+
+    /// Deletes the segments that may go, and forgets the oldest released recordings.
+    ///
+    /// # Errors
+    /// When a file cannot be deleted or the ledger cannot be written.
+    pub fn reclaim(&mut self) -> Result<(), Failure> {
+        if !self.review || self.recover_first {
+            return Ok(());
+        }
+        if self.inventory.holdings.removable().is_some() {
+            // What is only in the ledger from now on must really be there.
+            self.disk.sync_ledger().map_err(Failure::Ledger)?;
+        }
+        while let Some((segment, commits)) = self.inventory.holdings.removable() {
+            self.disk.remove(segment).map_err(Failure::Disk)?;
+            let forgotten = commits.map_or(Ok(()), |numbers| self.ledger.forget_commits(numbers));
+            self.checked(forgotten)?;
+            self.inventory.holdings.remove_segment(segment);
+            tracing::debug!(%segment, "segment deleted: its recordings are finished");
+        }
+        let done = self.forget_released().and_then(|()| self.ledger.flush());
+        self.checked(done)?;
+        self.review = !self.inventory.holdings.to_carry().is_empty();
+        Ok(())
+    }
+
+    /// Bytes that the segments take.
+    pub fn used_bytes(&self) -> u64 {
+        self.inventory.holdings.used_bytes()
+    }
+
+    /// Closes the ledger for its readers, too.
+    pub fn close(self) {
+        self.ledger.close();
+    }
+
+    /// Writes and syncs the records of a batch, and says where they are; and the JSON of its changed descriptions.
+    fn write(&mut self, batch: &Batch) -> io::Result<(CommitIndex, Vec<Vec<u8>>)> {
+        let (entries, jsons) = encode(batch, &mut self.buffer)?;
+        let open = self.room()?;
+        let (segment, offset) = (open.no, open.bytes);
+        let mut open = self.open.take().ok_or_else(|| io::Error::other("no segment is open"))?;
+        if let Err(e) = open.file.append(&self.buffer).and_then(|()| open.file.sync()) {
+            let _ = open.file.cut(offset); // half a batch is better away; where that fails, too, a scan steps over it
+            return Err(e);
+        }
+        let bytes = self.buffer.len();
+        open.bytes += bytes as u64;
+        self.open = Some(open);
+        self.inventory.holdings.grow(segment, bytes as u64);
+        count(&self.counters.bytes_written, bytes);
+        count(&self.counters.fsyncs, 1);
+        Ok((CommitIndex { segment, offset, entries }, jsons))
+    }
+
+    /// The segment for what is in the buffer: the open one, or a new one if that is full or there is none.
+    fn room(&mut self) -> io::Result<&Open> {
+        let needed = self.buffer.len() as u64;
+        let fits = |open: &Open| open.bytes == HEADER_BYTES as u64 || open.bytes + needed <= self.segment_bytes;
+        let open = match self.open.take().filter(fits) {
+            Some(open) => open,
+            None => self.begin_segment()?,
+        };
+        Ok(self.open.insert(open))
+    }
+
+    fn begin_segment(&mut self) -> io::Result<Open> {
+        self.disk.sync_ledger()?; // the header vouches for all commits before
+        let no = self.inventory.next_segment;
+        self.inventory.next_segment = SegmentNo(no.0.saturating_add(1));
+        let header = Header {
+            spool: self.inventory.spool,
+            segment: no,
+            next_recording: self.inventory.next_recording,
+            first_commit: self.inventory.next_commit,
+        };
+        let file = self.disk.create(&header)?;
+        self.inventory.holdings.add_segment(no, HEADER_BYTES as u64);
+        self.review = true;
+        Ok(Open { no, file, bytes: HEADER_BYTES as u64 })
+    }
+
+    /// Enters what was written into holdings and ledger.
+    fn enter(&mut self, batch: &Batch, index: CommitIndex, jsons: &[Vec<u8>]) -> io::Result<()> {
+        let (number, holdings) = (self.inventory.next_commit, &mut self.inventory.holdings);
+        let known = |no: &RecordingNo| holdings.row(*no).is_some();
+        let (old, new): (BTreeSet<RecordingNo>, _) = index.entries.iter().map(|entry| entry.recording).partition(known);
+        if !holdings.add_commit(number, &index) {
+            return Err(io::Error::other("the open segment is not known")); // begin_segment made it known
+        }
+        for no in new {
+            // Without a trace, yet in the ledger: released long ago.
+            self.ledger.row(no)?.into_iter().for_each(|row| holdings.set_stage(no, row.stage));
+        }
+        batch.descriptions.iter().for_each(|recording| holdings.set_stage(recording.no, recording.stage));
+        let described = batch.descriptions.iter().zip(jsons).filter_map(|(recording, json)| {
+            Some(Described { no: recording.no, id: &recording.id, row: holdings.row(recording.no)?, json })
+        });
+        let described: Vec<Described<'_>> = described.collect();
+        self.ledger.record(number, &index, &described)?;
+        for no in old {
+            // Audio that came after the end: its last commit is a later one now.
+            if let Some(row) = holdings.row(no).filter(|row| row.stage == Stage::Ended) {
+                self.ledger.amend(no, row)?;
+            }
+        }
+        self.ledger.flush()?;
+        self.inventory.next_commit = number.saturating_add(1);
+        self.note(&batch.descriptions);
+        self.count(batch);
+        Ok(())
+    }
+
+    fn count(&self, batch: &Batch) {
+        count(&self.counters.commits, 1);
+        count(&self.counters.blocks, batch.blocks.len());
+    }
+
+    fn note(&mut self, described: &[Recording]) {
+        for recording in described {
+            let next = RecordingNo(recording.no.0.saturating_add(1));
+            self.inventory.next_recording = self.inventory.next_recording.max(next);
+            self.review |= recording.stage >= Stage::Finished;
+            if recording.stage == Stage::Released {
+                self.released.insert(recording.no);
+            }
+        }
+    }
+
+    fn forget_released(&mut self) -> io::Result<()> {
+        let excess = self.released.len().saturating_sub(RELEASED_KEPT);
+        let holdings = &self.inventory.holdings;
+        let oldest: Vec<RecordingNo> =
+            self.released.iter().copied().filter(|no| holdings.row(*no).is_none()).take(excess).collect();
+        for no in oldest {
+            self.ledger.forget_recording(no)?;
+            self.released.remove(&no);
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), Failure> {
+        self.inventory = recover(self.disk.as_ref(), &self.ledger, self.inventory.spool)?;
+        self.released = released(&self.ledger).map_err(Failure::Ledger)?;
+        self.open = None;
+        (self.recover_first, self.review) = (false, true);
+        tracing::warn!(report = %self.inventory.report, "the ledger agrees with the segments again");
+        Ok(())
+    }
+
+    /// Remembers that the ledger failed.
+    fn checked<T>(&mut self, result: io::Result<T>) -> Result<T, Failure> {
+        self.recover_first |= result.is_err();
+        result.map_err(Failure::Ledger)
+    }
+}
+
+/// Fills `buffer` with the records of a batch; returns the entry of each, and the JSON of each changed description.
+fn encode(batch: &Batch, buffer: &mut Vec<u8>) -> io::Result<(Vec<Entry>, Vec<Vec<u8>>)> {
+    buffer.clear();
+    let (mut entries, mut jsons) = (Vec::new(), Vec::new());
+    let mut enter = |recording, what, len: usize| -> io::Result<()> {
+        let len = u32::try_from(len).map_err(|_| io::Error::other(format!("a record of recording {recording} is over 4 GiB")))?;
+        entries.push(Entry { recording, what, len });
+        Ok(())
+    };
+    for (no, json) in &batch.carried {
+        let start = buffer.len();
+        push_description(buffer, *no, json)?;
+        enter(*no, What::Description, buffer.len() - start)?;
+    }
+    for recording in &batch.descriptions {
+        let (json, start) = (serde_json::to_vec(recording)?, buffer.len());
+        push_description(buffer, recording.no, &json)?;
+        enter(recording.no, What::Description, buffer.len() - start)?;
+        jsons.push(json);
+    }
+    for block in &batch.blocks {
+        let start = buffer.len();
+        push_block(buffer, block);
+        enter(block.recording, What::Block { leg: block.leg, number: block.number }, buffer.len() - start)?;
+    }
+    Ok((entries, jsons))
+}
+
+fn released(ledger: &Ledger) -> io::Result<BTreeSet<RecordingNo>> {
+    Ok(ledger.rows()?.into_iter().filter(|(_, row)| row.stage == Stage::Released).map(|(no, _)| no).collect())
+}
