@@ -23,6 +23,8 @@
 //! In each station pure machines stand beside one `driver.rs`, the only file that touches sockets, files, threads or
 //! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 pub mod config;
 pub mod finish;
