@@ -133,6 +133,29 @@ pub struct StoredBlock {
     pub bytes: std::vec::Vec<u8>,
 }
 
+/// Where stored blocks come from: the spool, or a copy of one. All that `finish` knows of it.
+pub trait BlockSource: Send {
+    /// The blocks of a recording, ordered by (block number, leg, order of writing), read one by one.
+    ///
+    /// # Errors
+    /// When the list of its blocks cannot be read; a block that cannot be read is an item of the iterator.
+    fn blocks(&self, no: RecordingNo) -> std::io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>>;
+}
+
+/// A stored block that can no longer be read; its time is silence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("recording {recording}: segment {segment} at byte {offset}: {what}")]
+pub struct Damage {
+    /// Whose block it was.
+    pub recording: RecordingNo,
+    /// The segment file it stands in.
+    pub segment: u64,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

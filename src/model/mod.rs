@@ -3,11 +3,12 @@
 //! Pure data. A station may use every type here; no type here knows a station.
 
 pub mod block;
+pub mod g711;
 pub mod id;
 pub mod recording;
 pub mod time;
 
-pub use block::{BLOCK_BYTES, Block, Run, StoredBlock};
+pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, Stage};
 pub use time::{MediaTime, MonoTime, RtpTime, WallTime};

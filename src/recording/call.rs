@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use crate::clock::Now;
 use crate::model::recording::Note;
 use crate::model::{Channel, EndReason, Flag, Leg, LegCounters, LegNo, Mask, MaskKind, MonoTime, Recording, WallTime};
-use crate::session::Session;
+use crate::rtp::StreamReport;
+use crate::session::{Line, Session};
 
-use super::calls::{Line, SessionKey};
+use super::calls::SessionKey;
 
 /// A recording that runs, or may still be continued.
 #[derive(Debug)]
@@ -39,23 +40,6 @@ pub(super) struct StreamState {
     pub(super) leg: LegNo,
     pub(super) paused: bool,
     pub(super) last_packet: Option<MonoTime>,
-}
-
-/// What the media thread knows of a leg; all but `closed` is a running total.
-#[derive(Clone, Debug, Default)]
-pub struct StreamFacts {
-    /// Counts so far.
-    pub counters: LegCounters,
-    /// SSRCs heard, in order.
-    pub ssrcs: Vec<u32>,
-    /// Digits heard.
-    pub digits: Vec<crate::model::recording::Digit>,
-    /// Sender reports, first and latest.
-    pub clock: Vec<crate::model::recording::ClockPoint>,
-    /// When the last packet arrived.
-    pub last_packet: Option<MonoTime>,
-    /// The stream is closed and all its blocks are on their way to the spool.
-    pub closed: bool,
 }
 
 impl Call {
@@ -180,7 +164,8 @@ impl Call {
     }
 
     /// Takes over what the media thread reports; true when it was the leg's last word.
-    pub(super) fn report(&mut self, now: Now, no: LegNo, facts: StreamFacts) -> bool {
+    pub(super) fn report(&mut self, now: Now, facts: StreamReport) -> bool {
+        let no = facts.key.leg;
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return false };
         leg.counters = facts.counters;
         leg.ssrcs = facts.ssrcs;

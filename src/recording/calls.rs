@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::block::Law;
 use crate::model::recording::{Note, Stage};
-use crate::model::{Channel, EndReason, Flag, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
-use crate::session::Session;
+use crate::model::{Channel, EndReason, Flag, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::rtp::{StreamKey, StreamReport};
+use crate::session::{Line, Session};
 
-use super::call::{Call, PartyOnLine, SessionState, StreamFacts};
+use super::call::{Call, PartyOnLine, SessionState};
 
 /// What the station must know of the configuration.
 #[derive(Clone, Debug)]
@@ -34,28 +34,6 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub u64);
 
-/// A stream of the media thread: the leg of a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamKey {
-    /// Whose.
-    pub recording: RecordingNo,
-    /// Which leg.
-    pub leg: LegNo,
-}
-
-/// An audio line that the box takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its law.
-    pub law: Law,
-    /// Where its packets come from; unspecified until a delayed offer is answered.
-    pub remote: SocketAddr,
-    /// False while paused or held.
-    pub active: bool,
-    /// RFC 4574 label.
-    pub label: Option<String>,
-}
-
 /// A stream to be opened before its line can be answered.
 #[derive(Clone, Debug)]
 pub struct Opening<'a> {
@@ -65,8 +43,8 @@ pub struct Opening<'a> {
     pub recording_id: &'a RecordingId,
     /// Zero of the time line.
     pub origin: MonoTime,
-    /// Index of its m-line.
-    pub line: usize,
+    /// What is to be received.
+    pub line: &'a Line,
 }
 
 /// What the station asks of the outside while it decides.
@@ -279,9 +257,9 @@ impl Calls {
     }
 
     /// The media thread reports on a stream.
-    pub fn report(&mut self, now: Now, key: StreamKey, facts: StreamFacts) {
-        let Some(call) = self.calls.get_mut(&key.recording) else { return };
-        if call.report(now, key.leg, facts) {
+    pub fn report(&mut self, now: Now, report: StreamReport) {
+        let Some(call) = self.calls.get_mut(&report.key.recording) else { return };
+        if call.report(now, report) {
             self.handle_timeout(now);
         }
     }
@@ -412,13 +390,13 @@ impl Calls {
         outside: &mut dyn Surroundings,
     ) -> Result<Vec<Option<(StreamKey, SocketAddr)>>, Refusal> {
         let mut opened: Vec<Option<(StreamKey, SocketAddr)>> = Vec::with_capacity(lines.len());
-        for (index, line) in lines.iter().enumerate() {
+        for line in lines {
             let Some(line) = line else {
                 opened.push(None);
                 continue;
             };
             let nth = opened.iter().flatten().count();
-            match self.open_line(now, no, session, (index, nth, line), outside) {
+            match self.open_line(now, no, session, (nth, line), outside) {
                 Ok(stream) => opened.push(Some(stream)),
                 Err(refusal) => {
                     self.withdraw(no, opened.into_iter().flatten().map(|(key, _)| key), outside);
@@ -434,7 +412,7 @@ impl Calls {
         now: Now,
         no: RecordingNo,
         session: &Session,
-        (index, nth, line): (usize, usize, &Line),
+        (nth, line): (usize, &Line),
         outside: &mut dyn Surroundings,
     ) -> Result<(StreamKey, SocketAddr), Refusal> {
         let call = self.calls.get_mut(&no).ok_or(Refusal::UnknownSession)?;
@@ -445,7 +423,7 @@ impl Calls {
             call.free_channel()
         });
         let key = StreamKey { recording: no, leg };
-        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line: index };
+        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
         self.replace(now, no, channel, &session.call_id);
         if let Some(call) = self.calls.get_mut(&no) {

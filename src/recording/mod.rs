@@ -12,8 +12,7 @@
 pub mod call;
 pub mod calls;
 
-pub use call::StreamFacts;
-pub use calls::{Action, Admission, Calls, Config, Line, Opening, Refusal, SessionKey, StreamKey, Surroundings};
+pub use calls::{Action, Admission, Calls, Config, Opening, Refusal, SessionKey, Surroundings};
 
 #[cfg(test)]
 mod tests;

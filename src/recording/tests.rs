@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::block::Law;
 use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
-use crate::model::{Channel, EndReason, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
-use crate::session::{Party, Session};
+use crate::model::{Channel, EndReason, LegCounters, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
+use crate::rtp::{StreamKey, StreamReport};
+use crate::session::{Line, Party, Session};
 
 use super::*;
 
@@ -111,7 +111,7 @@ impl World {
                     }
                     Action::Close(key) => {
                         assert!(self.open.remove(key), "only an open stream is closed");
-                        self.calls.report(self.now, *key, StreamFacts { closed: true, ..StreamFacts::default() });
+                        self.calls.report(self.now, report(*key, None, true));
                     }
                     Action::Bye(_) | Action::Probe(_) => {}
                 }
@@ -125,8 +125,20 @@ impl World {
     }
 }
 
+fn report(key: StreamKey, last_packet: Option<MonoTime>, closed: bool) -> StreamReport {
+    StreamReport {
+        key,
+        counters: LegCounters::default(),
+        ssrcs: Vec::new(),
+        digits: Vec::new(),
+        clock: Vec::new(),
+        last_packet,
+        closed,
+    }
+}
+
 fn line(port: u16, active: bool) -> Option<Line> {
-    Some(Line { law: Law::Pcmu, remote: SocketAddr::from(([192, 0, 2, 1], port)), active, label: None })
+    Some(Line { remote: SocketAddr::from(([192, 0, 2, 1], port)), active, ..Line::offered() })
 }
 
 fn session(id: &str, call_id: &str, channels: &[Option<Channel>]) -> Session {
@@ -280,7 +292,7 @@ fn a_line_that_joins_later_is_a_leg_of_its_own() {
 #[test]
 fn the_answer_to_a_delayed_offer_decides_which_lines_there_were() {
     let mut world = World::new();
-    let unknown = Some(Line { law: Law::Pcmu, remote: SocketAddr::from(([0, 0, 0, 0], 0)), active: false, label: None });
+    let unknown = Some(Line::offered());
     world.admit(1, &session("r", "a", ONE), &[unknown.clone(), unknown]).unwrap();
     let kept = world.calls.answered(world.now, SessionKey(1), &[line(4000, true)]);
     world.settle();
@@ -294,8 +306,7 @@ fn a_silent_peer_is_asked_and_a_talking_one_is_not() {
     let mut world = World::new();
     let stream = world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap().lines[0].unwrap().0;
     world.pass(Duration::from_secs(50));
-    let facts = StreamFacts { last_packet: Some(world.now.mono), ..StreamFacts::default() };
-    world.calls.report(world.now, stream, facts);
+    world.calls.report(world.now, report(stream, Some(world.now.mono), false));
     world.pass(Duration::from_secs(59));
     assert!(!world.actions.contains(&Action::Probe(SessionKey(1))));
     world.pass(Duration::from_secs(2));
@@ -310,7 +321,7 @@ fn a_vanished_peers_last_packet_is_its_end() {
     world.pass(Duration::from_secs(40));
     world.calls.end(world.now, SessionKey(1), EndReason::PeerVanished);
     assert!(world.calls.poll().contains(&Action::Close(stream)));
-    world.calls.report(world.now, stream, StreamFacts { last_packet, closed: true, ..StreamFacts::default() });
+    world.calls.report(world.now, report(stream, last_packet, true));
     world.pass(Duration::from_secs(30));
     let recording = world.the(1);
     assert_eq!(recording.ended.unwrap() - recording.started, 7_000_000);

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | [`msr`] | Genesys Media Stream Replication: parameters of the request-URI, `X-` headers |
 //! | [`siprec`] | RFC 7865 recording metadata |
+//! | [`lines`] | the audio lines of its SDP |
 //! | [`multipart`] | bodies of several parts (RFC 2046) |
 
+pub mod lines;
 pub mod msr;
 pub mod multipart;
 pub mod siprec;
@@ -18,6 +20,8 @@ use std::collections::BTreeMap;
 use crate::model::recording::Dialect;
 use crate::model::{CallUuid, Channel, RecordingId};
 use crate::sip::message::Request;
+
+pub use lines::Line;
 
 /// What one session says about its recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +81,12 @@ impl Session {
             parameters,
             metadata_incomplete: metadata.is_some_and(|m| m.incomplete),
         }
+    }
+
+    /// How many lines to offer where the INVITE has none: the far party's session of two carries one; any other may
+    /// turn out to carry both, and an answer refuses what it does not need (RFC 3264 §6).
+    pub fn lines_to_offer(&self) -> usize {
+        if self.parties.first().is_some_and(|party| party.channel == Some(Channel::Other)) { 1 } else { 2 }
     }
 
     /// The party on the `nth` audio line that the box takes, which carries `label`. Labels decide where both sides have them.

@@ -71,7 +71,8 @@ fn last_of_path(path: &str) -> Option<String> {
 
 /// Every `X-` header and `User-to-User`, as received.
 pub fn kept_headers(request: &Request) -> Vec<(String, String)> {
-    let is_kept = |name: &str| name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("x-")) || name.eq_ignore_ascii_case("user-to-user");
+    let is_kept =
+        |name: &str| name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("x-")) || name.eq_ignore_ascii_case("user-to-user");
     request.headers.iter().filter(|h| is_kept(h.full_name())).map(|h| (h.name().to_owned(), h.text().into_owned())).collect()
 }
 

@@ -141,16 +141,14 @@ pub(super) fn pieces(text: &[u8], separator: u8) -> Vec<Range<usize>> {
 }
 
 /// Length of the head of a message, its closing empty line included; none while that has not come. A line ends at LF, with or
-/// without a CR before it.
+/// without a CR before it. `bytes` do not begin with an empty line.
 pub(super) fn head_length(bytes: &[u8]) -> Option<usize> {
-    let mut line_start = 0;
-    for (i, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-        if matches!(&bytes[line_start..i], b"" | b"\r") {
-            return Some(i + 1);
-        }
-        line_start = i + 1;
-    }
-    None
+    let mut line_ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(i, _)| i + 1);
+    line_ends.find_map(|after| match &bytes[after..] {
+        [b'\n', ..] => Some(after + 1),
+        [b'\r', b'\n', ..] => Some(after + 2),
+        _ => None,
+    })
 }
 
 /// Joins folded lines (RFC 3261 §7.3.1) with one space. A lone CR is white space, lest it become a line end on the way out.

@@ -31,6 +31,7 @@ impl Collector for Snapshot {
         gauge(&mut to, "accepting", "1 while new calls are taken", u64::from(status.refusing.is_none()))?;
         gauge(&mut to, "uptime_seconds", "Time since the daemon started", status.uptime_s)?;
         gauge(&mut to, "recordings_running", "Recordings with a session", as_u64(status.running))?;
+        gauge(&mut to, "recordings_waiting", "Recordings that are over and not yet confirmed by every target", as_u64(status.waiting))?;
         counter(&mut to, "recordings", "Recordings begun", totals.recordings)?;
         counter(&mut to, "recordings_finished", "Recordings whose file stands on the box", totals.finished)?;
         counter(&mut to, "finish_failures", "Tries to finish a recording that failed", totals.finish_failures)?;
@@ -79,7 +80,6 @@ impl Snapshot {
         let each = |value: fn(&super::status::Target) -> u64| {
             self.0.targets.iter().map(move |(name, target)| (("target", name.clone()), value(target)))
         };
-        gauges(to, "target_waiting", "Recordings that wait for a target", each(|t| as_u64(t.waiting)))?;
         gauges(to, "target_set_aside", "Recordings a target will not take", each(|t| as_u64(t.set_aside)))?;
         gauges(to, "target_trouble", "1 while the last try failed", each(|t| u64::from(t.trouble.is_some())))
     }
@@ -141,14 +141,14 @@ mod tests {
         let mut status = Status { running: 3, ..Status::default() };
         status.totals.refused.insert(503, 7);
         status.totals.media.duplicates = 5;
-        status.targets.insert("dc".into(), Target { waiting: 2, ..Target::default() });
+        status.targets.insert("dc".into(), Target { set_aside: 2, ..Target::default() });
         let text = text(status).unwrap();
         for line in [
             "nearend_accepting 1",
             "nearend_recordings_running 3",
             "nearend_sessions_refused_total{status=\"503\"} 7",
             "nearend_rtp_dropped_total{reason=\"duplicate\"} 5",
-            "nearend_target_waiting{target=\"dc\"} 2",
+            "nearend_target_set_aside{target=\"dc\"} 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }

@@ -28,7 +28,9 @@ pub fn html(status: &Status) -> String {
     let _ = facts(&mut page, status);
     let _ = recordings(&mut page, "Calls now", "No call is being recorded.", &status.calls);
     let _ = recordings(&mut page, "Latest recordings", "Nothing has been recorded since the start.", &status.recent);
-    page.push_str("</main><footer><a href=/metrics>metrics</a> · <a href=/api/v1/status>status as JSON</a></footer></body></html>\n");
+    page.push_str(
+        "</main><footer><a href=/metrics>metrics</a> · <a href=/api/v1/status>status as JSON</a></footer></body></html>\n",
+    );
     page
 }
 
@@ -46,13 +48,12 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
 
 fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
     let totals = &status.totals;
-    let waiting: usize = status.targets.values().map(|t| t.waiting).sum();
     let aside: usize = status.targets.values().map(|t| t.set_aside).sum();
     page.push_str("<dl>");
     for (name, value) in [
         ("Recording now", status.running.to_string()),
         ("Since start", totals.recordings.to_string()),
-        ("Waiting for the data centre", waiting.to_string()),
+        ("Waiting for the data centre", status.waiting.to_string()),
         ("Set aside", aside.to_string()),
         ("Delivered", totals.delivered.to_string()),
         ("Packets", totals.media.packets.to_string()),
@@ -74,9 +75,11 @@ fn recordings(page: &mut String, title: &str, none: &str, recordings: &[Recordin
         "<div class=scroll><table><thead><tr><th>Recording<th>Parties<th>Began<th>Length<th>Packets<th>Lost<th>State</tr></thead><tbody>",
     );
     for recording in recordings {
-        let sum = |count: fn(&crate::model::LegCounters) -> u64| recording.legs.iter().map(|leg| count(&leg.counters)).sum::<u64>();
+        let sum =
+            |count: fn(&crate::model::LegCounters) -> u64| recording.legs.iter().map(|leg| count(&leg.counters)).sum::<u64>();
         let parties: Vec<_> = recording.legs.iter().map(|leg| leg.dn.as_deref().unwrap_or("?")).collect();
-        let length = recording.ended.map_or_else(String::new, |end| duration((end - recording.started).unsigned_abs() / 1_000_000));
+        let length =
+            recording.ended.map_or_else(String::new, |end| duration((end - recording.started).unsigned_abs() / 1_000_000));
         write!(
             page,
             "<tr><td>{}<td>{}<td>{}<td>{length}<td>{}<td>{}<td>{}{}</tr>",

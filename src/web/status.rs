@@ -24,6 +24,8 @@ pub struct Status {
     pub refusing: Option<String>,
     /// Recordings with a session.
     pub running: usize,
+    /// Recordings that are over and not yet confirmed by every target.
+    pub waiting: usize,
     /// All that runs.
     #[serde(skip)]
     pub calls: Vec<Recording>,
@@ -86,8 +88,6 @@ pub struct Disk {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// Recordings that wait for it.
-    pub waiting: usize,
     /// Recordings it will never take as they are; a person must look.
     pub set_aside: usize,
     /// Its latest trouble; none: the last try went well.

@@ -16,7 +16,10 @@ fn demo_once_ends_when_the_file_has_arrived_and_verified() {
     let dir = folder.path().to_string_lossy().into_owned();
     let (code, stdout, stderr) = nearend(&["demo", "--once", "--dir", &dir]);
     assert_eq!(code, Some(0), "{stdout}\n{stderr}");
-    let wav = stdout.split_whitespace().find(|word| word.ends_with("audio.wav")).unwrap_or_else(|| panic!("no file is named in\n{stdout}"));
+    let wav = stdout
+        .split_whitespace()
+        .find(|word| word.ends_with("audio.wav"))
+        .unwrap_or_else(|| panic!("no file is named in\n{stdout}"));
     assert!(super::wav::Wav::open(wav.as_ref()).seconds() > 5.0);
     let (code, stdout, _) = nearend(&["recordings", "verify", "--config", &format!("{dir}/nearend.toml")]);
     assert_eq!(code, Some(0), "{stdout}");

@@ -90,7 +90,9 @@ fn an_invite_without_sdp_gets_an_offer_and_is_recorded() {
 #[test]
 fn a_codec_the_box_does_not_know_is_488() {
     let site = Site::start();
-    let invite = device_message(RECORDED).replace("a=rtpmap:0 pcmu/8000", "a=rtpmap:18 g729/8000").replace("RTP/AVP 0 101", "RTP/AVP 18 101");
+    let invite = device_message(RECORDED)
+        .replace("a=rtpmap:0 pcmu/8000", "a=rtpmap:18 g729/8000")
+        .replace("RTP/AVP 0 101", "RTP/AVP 18 101");
     Scenario::new().send(&invite).recv_with(488, &["Warning: 305"]).ack_refusal().start(&site, "g729", "udp").succeed();
     site.log_line(&["488", "g729"]);
     assert_eq!(site.metric("nearend_sessions_refused_total{status=\"488\"}"), 1);
@@ -103,7 +105,12 @@ fn a_full_box_says_503_and_goes_on_recording() {
     let first = Scenario::new().send(&device_message(RECORDED)).recv(200).ack().play(&pcap).pause_ms(2_200).bye();
     let first = first.start(&site, "first", "udp");
     site.log_line(&["recording=02ABC", "recording begins"]);
-    Scenario::new().send(&device_message(ONE)).recv_with(503, &["Retry-After: [0-9]+"]).ack_refusal().start(&site, "second", "udp").succeed();
+    Scenario::new()
+        .send(&device_message(ONE))
+        .recv_with(503, &["Retry-After: [0-9]+"])
+        .ack_refusal()
+        .start(&site, "second", "udp")
+        .succeed();
     site.log_line(&["503", "max_recordings"]);
     assert!(options(&site).starts_with("SIP/2.0 503"), "the resource manager is told, too");
     first.succeed();
@@ -116,7 +123,12 @@ fn a_full_box_says_503_and_goes_on_recording() {
 fn a_disk_below_its_floor_says_503() {
     let site = Site::start_with("[spool] floor_bytes = \"1000TiB\"");
     site.wait_for("the floor to be seen", |site| options(site).starts_with("SIP/2.0 503"));
-    Scenario::new().send(&device_message(ONE)).recv_with(503, &["Retry-After: [0-9]+"]).ack_refusal().start(&site, "floor", "udp").succeed();
+    Scenario::new()
+        .send(&device_message(ONE))
+        .recv_with(503, &["Retry-After: [0-9]+"])
+        .ack_refusal()
+        .start(&site, "floor", "udp")
+        .succeed();
     site.log_line(&["503", "floor"]);
     let (status, body) = site.get("/health/ready");
     assert_eq!(status, 503, "{body}");
@@ -144,8 +156,10 @@ fn a_pause_is_silence_and_a_mask_and_nothing_said_in_it_is_kept() {
     let paused = sdp.replace("a=sendonly", "a=inactive").replace("a=record:on", "a=record:paused");
     let reinvite = |cseq: u32, sdp: &str| in_dialog("INVITE", cseq, Some(("application/sdp", sdp)));
     let call = Scenario::new().send(&invite).recv(200).ack().play(&pcap).pause_ms(2_000);
-    let call = call.send(&reinvite(2, &paused)).recv_with(200, &["a=inactive"]).send_once(&in_dialog("ACK", 2, None)).pause_ms(2_000);
-    let call = call.send(&reinvite(3, &sdp)).recv_with(200, &["a=recvonly"]).send_once(&in_dialog("ACK", 3, None)).pause_ms(2_500).bye();
+    let call =
+        call.send(&reinvite(2, &paused)).recv_with(200, &["a=inactive"]).send_once(&in_dialog("ACK", 2, None)).pause_ms(2_000);
+    let call =
+        call.send(&reinvite(3, &sdp)).recv_with(200, &["a=recvonly"]).send_once(&in_dialog("ACK", 3, None)).pause_ms(2_500).bye();
     call.start(&site, "paused", "udp").succeed();
     let [recording] = &site.wait_for_recordings(1)[..] else { unreachable!() };
     let masks = recording.json["mediaFiles"][0]["masks"].as_array().unwrap();

@@ -33,20 +33,17 @@ fn expected(audio: &[u8], network: Network) -> Vec<u8> {
 
 fn capture(site: &Site, name: &str, audio: &[&[u8]], network: Network) -> PathBuf {
     let path = site.path(&format!("{name}.pcap"));
-    let stream = |(n, audio): (usize, &&[u8])| Stream {
-        audio,
-        payload_type: 0,
-        ssrc: 0x1000 + n as u32,
-        port_offset: 2 * n as u16,
-    };
-    let streams: Vec<Stream<'_>> = audio.iter().enumerate().map(stream).collect();
+    let streams = audio.iter().zip(0_u16..);
+    let streams = streams.map(|(audio, n)| Stream { audio, payload_type: 0, ssrc: 0x1000 + u32::from(n), port_offset: 2 * n });
+    let streams: Vec<Stream<'_>> = streams.collect();
     pcap::write(&path, &streams, network);
     path
 }
 
 fn call(site: &Site, file: &str, transport: &str, pcap: &PathBuf) -> Sipp {
     // The answer must carry the Record-Route to the byte, and say that the box only listens.
-    let route = "Record-Route: <sip:0x196e3b00@[^>]*;lr;gvp.rm.datanodes=1;confinstid=2026-03-02:14-0[0-9]-RM:15060;idtag=0000000[CD]>";
+    let route =
+        "Record-Route: <sip:0x196e3b00@[^>]*;lr;gvp.rm.datanodes=1;confinstid=2026-03-02:14-0[0-9]-RM:15060;idtag=0000000[CD]>";
     Scenario::new()
         .send(&device_message(file))
         .recv_with(200, &[route, "a=recvonly", "m=audio [0-9]+ RTP/AVP 0 101"])

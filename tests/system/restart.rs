@@ -45,4 +45,5 @@ fn sigterm_ends_calls_with_bye_and_keeps_them() {
     assert_eq!(recording.json["nearend"]["endReason"], "shutdown");
 }
 
-const OK_TO_BYE: &str = "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\nContent-Length: 0\n\n";
+const OK_TO_BYE: &str =
+    "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\nContent-Length: 0\n\n";

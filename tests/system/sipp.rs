@@ -24,7 +24,8 @@ impl Scenario {
     }
 
     pub(crate) fn recv(self, code: u16) -> Scenario {
-        self.add("<recv response=\"100\" optional=\"true\"></recv>\n").add(&format!("<recv response=\"{code}\" rrs=\"true\"></recv>\n"))
+        self.add("<recv response=\"100\" optional=\"true\"></recv>\n")
+            .add(&format!("<recv response=\"{code}\" rrs=\"true\"></recv>\n"))
     }
 
     /// Expects a response in which each pattern is found.
@@ -130,7 +131,9 @@ pub(crate) fn device_message(file: &str) -> String {
     let mut media = 0;
     let mut via = 0;
     let head = head.lines().map(|line| match line.split_once(':').map_or("", |(name, _)| name) {
-        _ if line.ends_with("SIP/2.0") && line.starts_with("INVITE") => line.replace("box.example:5060", "[remote_ip]:[remote_port]"),
+        _ if line.ends_with("SIP/2.0") && line.starts_with("INVITE") => {
+            line.replace("box.example:5060", "[remote_ip]:[remote_port]")
+        }
         "Via" => {
             via += 1;
             if via == 1 { "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]".into() } else { line.to_owned() }
