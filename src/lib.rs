@@ -25,6 +25,8 @@
 //! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks,
 //! [`files`] knows how files survive a power cut.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 pub mod config;
 pub mod daemon;

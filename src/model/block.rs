@@ -212,8 +212,9 @@ mod tests {
             }
             let mut covered = [None; BLOCK_BYTES];
             for run in &block.runs {
-                for at in run.start.into()..run.end() {
-                    covered[at] = Some(block.samples[at]);
+                let range = run.start.into()..run.end();
+                for (slot, sample) in covered[range.clone()].iter_mut().zip(&block.samples[range]) {
+                    *slot = Some(*sample);
                 }
             }
             prop_assert!(covered == model);

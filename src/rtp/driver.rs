@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
+use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc as tokio_mpsc;
 
 use crate::clock::Now;
@@ -119,7 +120,7 @@ impl Media {
     /// Starts the thread. `spool` takes the sealed blocks; the memory of those it has written comes back through `recycled`.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// The thread could not be started, or no socket be made.
     pub fn start(
         config: Config,
         spool: BlockSink,
@@ -139,6 +140,7 @@ impl Media {
             cname: format!("nearend@{}", config.address),
             last_sweep: Now::read().mono,
             sweeps: Arc::clone(&sweeps),
+            _stamping: stamping_socket()?,
         };
         let thread = thread::Builder::new().name("media".into()).spawn(move || sweeper.run(&command_queue))?;
         let ports = Ports::new(&config.ports);
@@ -222,6 +224,14 @@ fn bind_pair(ip: IpAddr, port: u16) -> io::Result<(UdpSocket, UdpSocket)> {
     Ok((rtp, rtcp))
 }
 
+/// Keeps the kernel stamping packets while no stream is open: it begins some time after the first socket has asked for it,
+/// and the first packets of a call would be stamped only when they are read.
+fn stamping_socket() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    Ok(socket)
+}
+
 /// Two sockets per stream soon exceed the usual soft limit of 1,024 files.
 fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
@@ -276,6 +286,8 @@ struct Sweeper {
     cname: String,
     last_sweep: MonoTime,
     sweeps: Arc<AtomicU64>,
+    /// See [`stamping_socket`].
+    _stamping: Socket,
 }
 
 impl Sweeper {
@@ -507,3 +519,6 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|a| SocketAddrV4::from(*a).into());
     v4.or_else(|| address.as_sockaddr_in6().map(|a| SocketAddrV6::from(*a).into()))
 }
+
+#[cfg(test)]
+mod tests;
