@@ -127,7 +127,11 @@ fn silence_timeout(file: &file::Rtp, findings: &mut Findings) -> Duration {
     let Some(timeout) = &file.silence_timeout else { return SILENCE_TIMEOUT };
     let value = given(&file.silence_timeout).unwrap_or(SILENCE_TIMEOUT);
     if value < Duration::from_secs(1) {
-        findings.error(timeout.span(), "[rtp] silence_timeout", "is too short, peers would be asked all the time; expected at least \"1s\"");
+        findings.error(
+            timeout.span(),
+            "[rtp] silence_timeout",
+            "is too short, peers would be asked all the time; expected at least \"1s\"",
+        );
     }
     value
 }

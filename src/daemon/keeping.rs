@@ -57,9 +57,16 @@ impl Daemon {
     }
 }
 
-fn release(reader: &Reader, config: &Config, now: Now, (spool_bytes, free_bytes): (u64, u64), news: &mpsc::Sender<Recording>) -> io::Result<()> {
+fn release(
+    reader: &Reader,
+    config: &Config,
+    now: Now,
+    (spool_bytes, free_bytes): (u64, u64),
+    news: &mpsc::Sender<Recording>,
+) -> io::Result<()> {
     let on_box = |recording: &Recording| matches!(recording.stage, Stage::Finished | Stage::Delivered);
-    let recordings: Vec<Recording> = reader.recordings().filter(|r| r.as_ref().map_or(true, on_box)).collect::<io::Result<_>>()?;
+    let recordings: Vec<Recording> =
+        reader.recordings().filter(|r| r.as_ref().map_or(true, on_box)).collect::<io::Result<_>>()?;
     let file_bytes: u64 = recordings.iter().flat_map(|recording| &recording.files).map(|file| file.bytes).sum();
     let fill = Fill {
         used_bytes: spool_bytes + file_bytes,

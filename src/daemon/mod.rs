@@ -35,9 +35,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Now;
 use crate::config::{self, Config, Listen, Source};
+use crate::finish::BoxFacts;
 use crate::finish::Finisher;
 use crate::forward::Forwarder;
-use crate::finish::BoxFacts;
 use crate::model::{MonoTime, Recording, RecordingNo};
 use crate::recording::{Calls, SessionKey};
 use crate::sip::session_timer::SessionTimerPolicy;
@@ -197,7 +197,8 @@ impl Daemon {
                 () = &mut stop, if end.is_none() => end = Some(self.begin_to_stop(Now::read())),
             }
             self.settle(Now::read());
-            let is_over = |end: MonoTime| self.calls.is_empty() && (self.sip.endpoint().dialog_count() == 0 || end <= Now::read().mono);
+            let is_over =
+                |end: MonoTime| self.calls.is_empty() && (self.sip.endpoint().dialog_count() == 0 || end <= Now::read().mono);
             if end.is_some_and(is_over) {
                 return;
             }
@@ -219,6 +220,7 @@ impl Daemon {
             actions.into_iter().for_each(|action| self.carry_out(now, action));
         }
         self.hand_over();
+        self.announce();
         self.sip.flush();
     }
 
@@ -274,7 +276,9 @@ fn start_media(
     let spool = spool.sender();
     let sink = move |blocks| match spool.try_send(spool::Command::Blocks(blocks)) {
         Ok(()) => Ok(()),
-        Err(TrySendError::Full(spool::Command::Blocks(blocks)) | TrySendError::Disconnected(spool::Command::Blocks(blocks))) => Err(blocks),
+        Err(TrySendError::Full(spool::Command::Blocks(blocks)) | TrySendError::Disconnected(spool::Command::Blocks(blocks))) => {
+            Err(blocks)
+        }
         Err(_) => Ok(()), // not reached: what comes back is what was sent
     };
     rtp::Media::start(settings, Box::new(sink), recycled).map_err(Error::Runtime)
@@ -291,7 +295,10 @@ fn start_sip(config: &Config) -> Result<SipDriver, Error> {
     let trusted = config.sip.clone();
     let endpoint = sip::endpoint::Config {
         advertise: config.sip.advertise,
-        session_timer: SessionTimerPolicy { min_se_s: seconds(config.sip.min_se), session_expires_s: seconds(config.sip.session_expires) },
+        session_timer: SessionTimerPolicy {
+            min_se_s: seconds(config.sip.min_se),
+            session_expires_s: seconds(config.sip.session_expires),
+        },
         max_dialogs: 4 * max_recordings(config),
         ..sip::endpoint::Config::default()
     };
@@ -306,9 +313,14 @@ fn start_sip(config: &Config) -> Result<SipDriver, Error> {
     Ok(SipDriver::bind(settings, seed)?)
 }
 
-fn start_finisher(config: &Config, finished_dir: PathBuf, reader: Reader) -> Result<(Finisher, mpsc::Receiver<finish::Event>), Error> {
+fn start_finisher(
+    config: &Config,
+    finished_dir: PathBuf,
+    reader: Reader,
+) -> Result<(Finisher, mpsc::Receiver<finish::Event>), Error> {
     let (news, events) = mpsc::channel(QUEUE);
-    let facts = BoxFacts { site: config.site.name.clone(), geo_location: config.site.geo_location.clone(), box_name: host_name() };
+    let facts =
+        BoxFacts { site: config.site.name.clone(), geo_location: config.site.geo_location.clone(), box_name: host_name() };
     let finisher = Finisher::start(finish::Config { finished_dir, facts }, Box::new(reader), news).map_err(Error::Runtime)?;
     Ok((finisher, events))
 }

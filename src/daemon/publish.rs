@@ -75,7 +75,10 @@ impl Ledger {
         if self.full == accepting {
             self.full = !accepting;
             if self.full {
-                tracing::error!(free_bytes, "the disk is below its floor: new calls get 503, running ones go on; free space or raise [spool] floor_bytes");
+                tracing::error!(
+                    free_bytes,
+                    "the disk is below its floor: new calls get 503, running ones go on; free space or raise [spool] floor_bytes"
+                );
             } else {
                 tracing::info!(free_bytes, "there is room on the disk again: calls are taken");
             }
@@ -112,20 +115,24 @@ impl Daemon {
         }
     }
 
-    /// Renews page and metrics, and what OPTIONS says.
-    pub(super) fn publish(&mut self, now: Now) {
-        let refusing = self.refusing();
-        self.sip.endpoint().set_availability(match &refusing {
+    /// What OPTIONS says from now on.
+    pub(super) fn announce(&mut self) {
+        let availability = match self.refusing() {
             None => Availability::Available,
-            Some(reason) => Availability::Unavailable { reason: reason.clone(), retry_after_s: RETRY_AFTER_S },
-        });
+            Some(reason) => Availability::Unavailable { reason, retry_after_s: RETRY_AFTER_S },
+        };
+        self.sip.endpoint().set_availability(availability);
+    }
+
+    /// Renews page and metrics.
+    pub(super) fn publish(&mut self, now: Now) {
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
         let status = Status {
             site: self.config.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             time: now.wall,
             uptime_s: now.mono.since(self.started.mono).as_secs(),
-            refusing,
+            refusing: self.refusing(),
             running: self.calls.running(),
             waiting: self.ledger.waiting.len(),
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),

@@ -103,10 +103,13 @@ impl Daemon {
     fn take(&mut self, now: Now, dialog: DialogId, flow: Flow, request: &Request) -> Result<Vec<u8>, No> {
         let body = Body::read(request);
         let offer = body.sdp.map(SessionDescription::parse).transpose().map_err(|e| No::new(400, e.to_string()))?;
-        let offered = offer.as_ref().map(|sdp| lines(sdp, flow.remote.ip())).transpose().map_err(|why| No::not_acceptable(&why))?;
+        let offered =
+            offer.as_ref().map(|sdp| lines(sdp, flow.remote.ip())).transpose().map_err(|why| No::not_acceptable(&why))?;
         let audio = offered.as_ref().map_or(2, |lines| lines.iter().flatten().count());
         let session = Session::read(request, body.metadata.as_ref(), audio);
-        if let Some(why) = self.refusing() && !self.calls.would_join(&session) {
+        if let Some(why) = self.refusing()
+            && !self.calls.would_join(&session)
+        {
             return Err(No::unavailable(why));
         }
         let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); session.lines_to_offer()]);
@@ -227,13 +230,14 @@ impl Daemon {
     fn apply(&self, now: Now, streams: &[Option<StreamKey>], lines: &[Option<Line>]) {
         for (n, stream) in streams.iter().enumerate().filter_map(|(n, stream)| stream.map(|stream| (n, stream))) {
             let change = match lines.get(n).and_then(Option::as_ref) {
-                Some(line) => StreamChange { remote: Some(remote(line)), payloads: Some(payloads(line)), paused: Some(!line.active) },
+                Some(line) => {
+                    StreamChange { remote: Some(remote(line)), payloads: Some(payloads(line)), paused: Some(!line.active) }
+                }
                 None => StreamChange { paused: Some(true), ..StreamChange::default() },
             };
             self.media.change(stream, now.mono, change);
         }
     }
-
 }
 
 impl Daemon {

@@ -16,3 +16,6 @@ pub mod scan;
 pub mod segment;
 pub mod stand_in;
 pub mod store;
+
+pub use driver::{Command, Config, Event, Recovered, Spool};
+pub use reader::Reader;

@@ -31,7 +31,12 @@ impl Collector for Snapshot {
         gauge(&mut to, "accepting", "1 while new calls are taken", u64::from(status.refusing.is_none()))?;
         gauge(&mut to, "uptime_seconds", "Time since the daemon started", status.uptime_s)?;
         gauge(&mut to, "recordings_running", "Recordings with a session", as_u64(status.running))?;
-        gauge(&mut to, "recordings_waiting", "Recordings that are over and not yet confirmed by every target", as_u64(status.waiting))?;
+        gauge(
+            &mut to,
+            "recordings_waiting",
+            "Recordings that are over and not yet confirmed by every target",
+            as_u64(status.waiting),
+        )?;
         counter(&mut to, "recordings", "Recordings begun", totals.recordings)?;
         counter(&mut to, "recordings_finished", "Recordings whose file stands on the box", totals.finished)?;
         counter(&mut to, "finish_failures", "Tries to finish a recording that failed", totals.finish_failures)?;

@@ -13,8 +13,8 @@ fn kill_in_the_middle_of_a_call_keeps_what_was_acknowledged() {
     pcap::write(&pcap, &[Stream { audio: &audio, payload_type: 0, ssrc: 1, port_offset: 0 }], Network::default());
     let invite = device_message("mcp_invite_two_sessions_recorded.sip");
     let call = Scenario::new().send(&invite).recv(200).ack().play(&pcap).pause_ms(60_000).bye().start(&site, "killed", "udp");
-    site.wait_for("blocks to be acknowledged", |site| site.metric("nearend_spool_blocks_total") >= 6);
-    let acknowledged = site.metric("nearend_spool_blocks_total");
+    site.wait_for("blocks to be acknowledged", |site| site.metric("nearend_spool_blocks_total") >= Some(6));
+    let acknowledged = site.metric("nearend_spool_blocks_total").unwrap();
     site.kill();
     call.vanish();
     site.run();

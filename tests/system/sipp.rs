@@ -78,7 +78,11 @@ impl Scenario {
         command.args(["-t", if transport == "tcp" { "t1" } else { "u1" }, "-m", "1", "-l", "1", "-nostdin"]);
         let tenant = site.path("tenant.csv");
         fs::write(&tenant, "SEQUENTIAL\n[Environment]\n").unwrap();
-        command.arg("-inf").arg(&tenant).args(["-recv_timeout", "20000", "-timeout", "120s", "-timeout_error", "-trace_err", "-error_file"]).arg(&log);
+        command
+            .arg("-inf")
+            .arg(&tenant)
+            .args(["-recv_timeout", "20000", "-timeout", "120s", "-timeout_error", "-trace_err", "-error_file"])
+            .arg(&log);
         let trace = site.path(&format!("{name}.messages"));
         command.args(["-trace_msg", "-message_file"]).arg(&trace);
         command.current_dir(site.path("")).stdout(Stdio::null()).stderr(Stdio::piped());
