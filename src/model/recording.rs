@@ -162,11 +162,11 @@ pub struct LegCounters {
     pub reordered: u64,
     /// Came twice; the second was dropped.
     pub duplicates: u64,
-    /// Dropped: from another address than negotiated.
+    /// Dropped: from another address than negotiated, or a single packet of another SSRC.
     pub wrong_source: u64,
     /// Dropped: a payload type that was not negotiated.
     pub wrong_payload_type: u64,
-    /// Dropped: not RTP (version, length).
+    /// Dropped: not RTP (version, length), or a timestamp that contradicts its sequence number and its arrival.
     pub malformed: u64,
     /// Dropped: arrived while paused or held; nothing of it is kept.
     pub masked: u64,

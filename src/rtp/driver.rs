@@ -129,19 +129,8 @@ impl Media {
         raise_file_limit();
         let (commands, command_queue) = mpsc::channel();
         let (reports, report_queue) = tokio_mpsc::channel(REPORTS_WAITING);
-        let sweeps = Arc::new(AtomicU64::new(0));
-        let sweeper = Sweeper {
-            streams: BTreeMap::new(),
-            pool: Pool::new(config.pool_blocks),
-            recycled,
-            spool,
-            reports,
-            last_reports: Vec::new(),
-            cname: format!("nearend@{}", config.address),
-            last_sweep: Now::read().mono,
-            sweeps: Arc::clone(&sweeps),
-            _stamping: stamping_socket()?,
-        };
+        let sweeper = Sweeper::new(&config, spool, recycled, reports)?;
+        let sweeps = Arc::clone(&sweeper.sweeps);
         let thread = thread::Builder::new().name("media".into()).spawn(move || sweeper.run(&command_queue))?;
         let ports = Ports::new(&config.ports);
         Ok((Media { config, ports, open: BTreeMap::new(), commands, sweeps, thread }, report_queue))
@@ -291,6 +280,26 @@ struct Sweeper {
 }
 
 impl Sweeper {
+    fn new(
+        config: &Config,
+        spool: BlockSink,
+        recycled: mpsc::Receiver<Samples>,
+        reports: tokio_mpsc::Sender<StreamReport>,
+    ) -> io::Result<Sweeper> {
+        Ok(Sweeper {
+            streams: BTreeMap::new(),
+            pool: Pool::new(config.pool_blocks),
+            recycled,
+            spool,
+            reports,
+            last_reports: Vec::new(),
+            cname: format!("nearend@{}", config.address),
+            last_sweep: Now::read().mono,
+            sweeps: Arc::new(AtomicU64::new(0)),
+            _stamping: stamping_socket()?,
+        })
+    }
+
     fn run(mut self, commands: &mpsc::Receiver<Command>) {
         let mut reader = Reader::new();
         let mut next = next_sweep(self.last_sweep);

@@ -1,8 +1,12 @@
 //! The media thread with real sockets on loopback.
 
+use rtcp_types::prelude::*;
+use rtcp_types::{ReportBlock, SenderReport};
+
 use super::*;
 use crate::model::block::Law;
 use crate::model::{LegNo, WallTime};
+use crate::rtp::stream::Remote;
 use crate::rtp::tests::{datagram, lay_out, spec};
 
 /// The thread, its reports, and what the spool got.
@@ -141,6 +145,42 @@ fn a_pause_applies_to_what_arrives_from_then_on() {
     let counters = world.last_report().counters;
     assert_eq!((counters.packets, counters.masked), (0, 10));
     assert!(world.bytes().is_empty());
+}
+
+#[test]
+fn reports_go_both_ways() {
+    let (media, mut reports) = tokio_mpsc::channel(8);
+    let (_recycle, recycled) = mpsc::channel();
+    let mut sweeper = Sweeper::new(&config(0..=0), Box::new(|_| Ok(())), recycled, media).unwrap();
+    let mut reader = Reader::new();
+    let (caller, caller_at) = peer();
+    let (caller_rtcp, caller_rtcp_at) = peer();
+    let remote = Remote { rtp: caller_at, rtcp: Some(caller_rtcp_at), mux: false };
+    let start = Now::read();
+    let spec = StreamSpec { origin: last_grid(start.mono, BLOCK), remote, ..spec(caller_at) };
+    let (rtp, rtcp) = (38_000..39_000).step_by(2).find_map(|port| bind_pair([127, 0, 0, 1].into(), port).ok()).unwrap();
+    let (rtp_at, rtcp_at) = (rtp.local_addr().unwrap(), rtcp.local_addr().unwrap());
+    let due = start.mono.after(REPORT_EVERY);
+    let stream = Stream::new(&spec, false);
+    let open = OpenStream { stream, rtp, rtcp, ssrc: 9, closing: false, next_report: due, next_rtcp: due };
+    sweeper.command(Command::Open(Box::new(open)));
+
+    speak(&caller, rtp_at, 2);
+    let sender_report = SenderReport::builder(1).ntp_timestamp(7 << 32).rtp_timestamp(160);
+    let mut bytes = [0; 28];
+    sender_report.write_into(&mut bytes).unwrap();
+    caller_rtcp.send_to(&bytes, rtcp_at).unwrap();
+    let after = |time: Duration| Now { mono: start.mono.after(time), wall: start.wall.plus_micros(time.as_micros() as i64) };
+    sweeper.sweep(&mut reader, after(RTCP_SWEEP_EVERY));
+    sweeper.sweep(&mut reader, after(REPORT_EVERY));
+
+    let report = reports.try_recv().unwrap();
+    assert_eq!((report.counters.packets, report.clock.len(), report.closed), (2, 1, false));
+    let mut answer = [0; 128];
+    caller_rtcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (_, from) = caller_rtcp.recv_from(&mut answer).unwrap();
+    assert_eq!((from, &answer[..2]), (rtcp_at, &[0x81, 201][..]));
+    assert_eq!(ReportBlock::parse(&answer[8..32]).unwrap().last_sender_report_timestamp(), 7 << 16);
 }
 
 #[test]
