@@ -4,8 +4,6 @@
 //! [`SipDriver::next`], which alone touches the endpoint and never waits for a peer: a datagram that the kernel does not take at
 //! once is lost (its sender repeats it), a connection whose queue is full is closed.
 
-mod connection;
-
 #[cfg(test)]
 mod tests;
 
@@ -17,21 +15,28 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::endpoint::{self, Endpoint, Event};
 use super::flow::{ConnectionId, Flow, Listener, Transmit, Transport};
-use super::framing::{Frame, PONG};
+use super::framing::{Frame, PONG, StreamFramer};
 use crate::clock::Now;
-use connection::Connection;
 
 /// Messages read and not yet handled; beyond that the readers wait and the kernel's buffers fill.
 const INPUT_QUEUE: usize = 1_024;
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 1_024;
+/// Messages that wait to be written on a connection; a peer that lets more pile up is not reading.
+const CONNECTION_QUEUE: usize = 64;
+const READ_BYTES: usize = 16 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the driver is told once.
 pub struct Config {
@@ -73,6 +78,20 @@ enum Input {
     Accepted { stream: TcpStream, remote: SocketAddr },
     Frame { connection: ConnectionId, frame: Frame },
     Closed { connection: ConnectionId },
+}
+
+/// The driver's hold on a connection. When it is dropped, what is queued is still written, then the connection closes.
+struct Connection {
+    remote: SocketAddr,
+    local: SocketAddr,
+    queue: mpsc::Sender<Vec<u8>>,
+    task: AbortHandle,
+}
+
+impl Connection {
+    fn flow(&self, id: ConnectionId) -> Flow {
+        Flow { transport: Transport::Tcp, local: self.local, remote: self.remote, connection: Some(id) }
+    }
 }
 
 /// The SIP server on its sockets.
@@ -153,7 +172,7 @@ impl SipDriver {
             tokio::select! {
                 Some(input) = self.inputs.recv() => self.take(input),
                 Some(_) = self.tasks.join_next() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = sleep(wait) => {}
             }
         }
     }
@@ -218,9 +237,9 @@ impl SipDriver {
         let Some(connection) = self.connections.get(&id) else {
             return debug!(peer = %flow.remote, "connection closed meanwhile, not sent");
         };
-        if connection.send(bytes).is_err() {
+        if connection.queue.try_send(bytes).is_err() {
             warn!(peer = %flow.remote, "the peer does not read, connection closed");
-            connection.abort();
+            connection.task.abort();
             self.close(id);
         }
     }
@@ -230,7 +249,7 @@ impl SipDriver {
             return warn!(peer = %remote, "too many SIP connections, closed");
         }
         let Ok(local) = stream.local_addr() else { return };
-        self.start_connection(local, remote, |id, queue, inputs, idle| connection::serve(id, stream, queue, inputs, idle));
+        self.start_connection(local, remote, |id, queue, inputs, idle| serve(id, stream, queue, inputs, idle));
     }
 
     fn connect(&mut self, flow: Flow) -> Option<ConnectionId> {
@@ -239,11 +258,7 @@ impl SipDriver {
             return None;
         }
         let remote = flow.remote;
-        Some(
-            self.start_connection(flow.local, remote, |id, queue, inputs, idle| {
-                connection::open(id, remote, queue, inputs, idle)
-            }),
-        )
+        Some(self.start_connection(flow.local, remote, |id, queue, inputs, idle| open(id, remote, queue, inputs, idle)))
     }
 
     fn start_connection<F>(
@@ -257,9 +272,9 @@ impl SipDriver {
     {
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
-        let (to_queue, queue) = mpsc::channel(connection::QUEUE);
+        let (to_queue, queue) = mpsc::channel(CONNECTION_QUEUE);
         let task = self.tasks.spawn(task(id, queue, self.to_inputs.clone(), self.idle_timeout));
-        self.connections.insert(id, Connection::new(local, remote, to_queue, task));
+        self.connections.insert(id, Connection { remote, local, queue: to_queue, task });
         id
     }
 
@@ -324,7 +339,7 @@ async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, inputs: mpsc:
             Ok(received) => received,
             Err(error) => {
                 warn!(%local, %error, "reading SIP datagrams");
-                tokio::time::sleep(Duration::from_millis(100)).await; // lest a lasting error keeps the processor busy
+                sleep(Duration::from_millis(100)).await; // lest a lasting error keeps the processor busy
                 continue;
             }
         };
@@ -346,8 +361,66 @@ async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
             }
             Err(error) => {
                 warn!(%error, "accepting a SIP connection");
-                tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors, most likely
+                sleep(Duration::from_millis(100)).await; // out of file descriptors, most likely
             }
         }
     }
+}
+
+/// Opens a connection and serves it.
+async fn open(id: ConnectionId, remote: SocketAddr, queue: mpsc::Receiver<Vec<u8>>, inputs: mpsc::Sender<Input>, idle: Duration) {
+    match timeout(CONNECT_TIMEOUT, TcpStream::connect(remote)).await {
+        Ok(Ok(stream)) => serve(id, stream, queue, inputs, idle).await,
+        Ok(Err(error)) => refused(id, remote, &error, &inputs).await,
+        Err(_) => refused(id, remote, &io::ErrorKind::TimedOut.into(), &inputs).await,
+    }
+}
+
+/// Reads and writes until either side ends.
+async fn serve(id: ConnectionId, stream: TcpStream, queue: mpsc::Receiver<Vec<u8>>, inputs: mpsc::Sender<Input>, idle: Duration) {
+    // A message is written in one piece, so there is nothing to gain by waiting for more. Failing costs only speed.
+    let _ = stream.set_nodelay(true);
+    let (reader, writer) = stream.into_split();
+    let writing = write(writer, queue);
+    tokio::pin!(writing);
+    tokio::select! {
+        () = read(id, reader, &inputs, idle) => {
+            closed(id, &inputs).await;
+            writing.await; // ends as soon as the driver has let go of the connection
+        }
+        () = &mut writing => closed(id, &inputs).await,
+    }
+}
+
+/// Ends with the stream, at silence, and behind a frame that is broken.
+async fn read(id: ConnectionId, mut reader: OwnedReadHalf, inputs: &mpsc::Sender<Input>, idle: Duration) {
+    let mut framer = StreamFramer::default();
+    let mut buffer = vec![0; READ_BYTES];
+    while let Ok(Ok(length @ 1..)) = timeout(idle, reader.read(&mut buffer)).await {
+        framer.push(&buffer[..length]);
+        while let Some(frame) = framer.next_frame() {
+            let is_last = matches!(frame, Frame::Broken { .. });
+            if inputs.send(Input::Frame { connection: id, frame }).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+    while let Some(bytes) = queue.recv().await {
+        if !matches!(timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn refused(id: ConnectionId, remote: SocketAddr, error: &io::Error, inputs: &mpsc::Sender<Input>) {
+    debug!(peer = %remote, %error, "SIP connection not opened");
+    closed(id, inputs).await;
+}
+
+async fn closed(id: ConnectionId, inputs: &mpsc::Sender<Input>) {
+    // The driver may be gone; then nobody needs to know.
+    let _ = inputs.send(Input::Closed { connection: id }).await;
 }

@@ -51,7 +51,8 @@ pub struct Config {
     pub timing: Timing,
     /// Session timers.
     pub session_timer: SessionTimerPolicy,
-    /// Transactions of each kind at a time; a request beyond is answered with 503 and forgotten.
+    /// Requests of peers, and requests of ours, at a time: one beyond is answered with 503 and forgotten. Those within dialogs may
+    /// be as many again, so that a flood of calls keeps nobody from hanging up. Over UDP each stays for 32 s.
     pub max_transactions: usize,
     /// Dialogs at a time; an INVITE beyond is answered with 503.
     pub max_dialogs: usize,

@@ -1,5 +1,7 @@
 //! What the application asks for: accept, reject, end, probe.
 
+use std::net::SocketAddr;
+
 use rsip::StatusCode;
 use thiserror::Error;
 use tracing::warn;
@@ -146,7 +148,7 @@ impl Endpoint {
     }
 
     /// Our address on a flow, as the peer shall know it.
-    pub(super) fn own_address(&self, flow: Flow) -> std::net::SocketAddr {
-        std::net::SocketAddr::new(self.config.advertise.unwrap_or(flow.local.ip()), flow.local.port())
+    pub(super) fn own_address(&self, flow: Flow) -> SocketAddr {
+        SocketAddr::new(self.config.advertise.unwrap_or(flow.local.ip()), flow.local.port())
     }
 }

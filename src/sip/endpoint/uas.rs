@@ -47,7 +47,8 @@ impl Endpoint {
             return answer.into_iter().for_each(|bytes| self.resend(flow, bytes));
         }
         let reply = Reply::new(&request.via, &request.headers, flow, self.tokens.tag());
-        if self.served.len() >= self.config.max_transactions {
+        let shares = if request.to.tag().is_some() { 2 } else { 1 };
+        if self.served.len() >= self.config.max_transactions.saturating_mul(shares) {
             return self.answer_statelessly(&reply, &full("Too many requests at once"));
         }
         let is_merged = self.is_merged(&request);

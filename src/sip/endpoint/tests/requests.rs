@@ -191,6 +191,9 @@ fn no_more_than_the_limits() {
     assert_eq!((full.status.code(), full.reason.as_str()), (503, "Too many calls"));
     world.receive(ask("OPTIONS").text());
     assert_eq!(world.response().reason, "Too many requests at once");
+    assert_eq!(world.status_of(&ask("BYE").to("x")), 481);
+    assert_eq!(world.status_of(&ask("INFO").to("x")), 481);
+    assert_eq!(world.status_of(&ask("INFO").cseq(2).to("x")), 503);
     assert_eq!(world.endpoint.dialog_count(), 1);
 }
 
