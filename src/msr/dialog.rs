@@ -30,10 +30,12 @@ pub enum Event {
     Refused(u16),
     /// No answer came within 64·T1.
     Unanswered,
-    /// The recorder took it in a way we can do nothing with; it is being hung up, where that is possible.
+    /// The recorder took it in a way we can do nothing with; it is being hung up, and [`Event::HungUp`] follows.
     Unusable(NoMedia),
     /// The recorder wants the RTP somewhere else.
     Moved(Vec<Option<SocketAddr>>),
+    /// The recorder accepted a re-INVITE.
+    Changed,
     /// A re-INVITE was refused with this status (408: not answered).
     ChangeRefused(u16),
     /// BYE from the recorder.
@@ -225,7 +227,8 @@ impl Dialog {
             return self.over(Event::Refused(response.status.code()));
         }
         let Some(remote) = self.envelope.remote(response) else {
-            return self.over(Event::Unusable(NoMedia::NoContact));
+            self.events.push_back(Event::Unusable(NoMedia::NoContact));
+            return self.over(Event::HungUp { confirmed: false });
         };
         let wanted = destinations(&response.body, self.description.law);
         let delayed = self.invite_body.content_type.is_none();
@@ -259,6 +262,7 @@ impl Dialog {
             self.acknowledge(&stamp, &remote, &Body::default());
             self.run_session_timer(now, response);
             self.move_to(&response.body);
+            self.events.push_back(Event::Changed);
         }
         if std::mem::take(&mut self.change_waits) {
             self.reinvite(now);

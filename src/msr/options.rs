@@ -173,8 +173,8 @@ impl Options {
         if self.calls == 0 {
             return value("--calls", &0, "at least 1");
         }
-        if !(self.rate > 0.0 && self.rate <= 10_000.0) {
-            return value("--rate", &self.rate, "more than 0 and at most 10000 calls per second");
+        if !(0.001..=10_000.0).contains(&self.rate) {
+            return value("--rate", &self.rate, "0.001 to 10000 calls per second");
         }
         if self.frames() == 0 || self.duration > Duration::from_secs(86_400) {
             return value("--duration", &format!("{:?}", self.duration), "one packet at least, a day at most");

@@ -116,7 +116,7 @@ impl Sender {
         let Some(Running { call, mut stream, started, .. }) = self.streams.remove(&no) else { return };
         stream.flush(&mut self.scratch);
         self.scratch.drain(..).for_each(|datagram| out(no, Output::Rtp(&datagram)));
-        if let Some(timeline) = self.leave(call, no).filter(|_| started) {
+        if let Some(timeline) = self.leave(call, no).filter(|_| started && stream.setup().goodbye) {
             let (frame, late) = self.position(timeline, now.mono);
             out(no, Output::Rtcp(&stream.report(now, frame, late).goodbye(&stream.setup().cname)));
         }
@@ -229,6 +229,7 @@ mod tests {
             impairments: Impairments::default(),
             seed: 0,
             cname: "a".into(),
+            goodbye: true,
         })
     }
 

@@ -37,6 +37,8 @@ pub struct Setup {
     pub seed: u64,
     /// Canonical name in RTCP.
     pub cname: String,
+    /// Whether it says BYE at its end.
+    pub goodbye: bool,
 }
 
 /// What a stream has done so far.
@@ -221,6 +223,7 @@ mod tests {
             impairments: Impairments::default(),
             seed: 1,
             cname: "a@b".into(),
+            goodbye: true,
         }
     }
 
