@@ -38,7 +38,7 @@ use crate::config::{self, Config, Listen, Source};
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
 use crate::forward::Forwarder;
-use crate::model::{MonoTime, Recording, RecordingNo};
+use crate::model::{MonoTime, Recording, RecordingNo, StreamReport};
 use crate::recording::{Calls, SessionKey};
 use crate::sip::session_timer::SessionTimerPolicy;
 use crate::sip::{Listener, SipDriver};
@@ -115,7 +115,7 @@ struct Daemon {
     calls: Calls,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
-    reports: mpsc::Receiver<rtp::StreamReport>,
+    reports: mpsc::Receiver<StreamReport>,
     spool: Spool,
     /// Descriptions that the spool's queue has no room for yet; of each recording only the newest.
     outbox: BTreeMap<RecordingNo, Box<Recording>>,
@@ -232,7 +232,7 @@ impl Daemon {
         now.mono.after(FAREWELL)
     }
 
-    fn on_report(&mut self, now: Now, report: rtp::StreamReport) {
+    fn on_report(&mut self, now: Now, report: StreamReport) {
         self.ledger.count(&report);
         self.calls.report(now, report);
     }
@@ -266,7 +266,7 @@ fn start_media(
     config: &Config,
     spool: &Spool,
     recycled: std::sync::mpsc::Receiver<rtp::blocks::Samples>,
-) -> Result<(rtp::Media, mpsc::Receiver<rtp::StreamReport>), Error> {
+) -> Result<(rtp::Media, mpsc::Receiver<StreamReport>), Error> {
     let settings = rtp::Config {
         address: config.rtp.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         ports: config.rtp.ports.0.clone(),

@@ -70,7 +70,6 @@ impl Daemon {
         match event {
             finish::Event::Finished(recording) => {
                 self.ledger.totals.finished += 1;
-                tracing::info!(recording = %recording.id, path = %recording.path(), "finished");
                 self.describe(recording);
             }
             finish::Event::Failed { id, error, again_in, .. } => {
@@ -88,7 +87,6 @@ impl Daemon {
             forward::Event::Delivered { no, id } => match self.reader.recording(no) {
                 Ok(Some(recording)) => {
                     self.ledger.totals.delivered += 1;
-                    tracing::info!(recording = %id, "delivered");
                     self.describe(Box::new(Recording { stage: Stage::Delivered, ..recording }));
                 }
                 Ok(None) => tracing::error!(recording = %id, "delivered, but the ledger does not know it"),

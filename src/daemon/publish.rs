@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock::Now;
-use crate::model::{LegCounters, Recording, RecordingNo, Stage};
-use crate::rtp::{StreamKey, StreamReport};
+use crate::model::{LegCounters, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::web::Status;
 use crate::web::status::{Disk, Target, Totals};

@@ -2,21 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rsip::{Method, StatusCode};
-
 use crate::clock::Now;
 use crate::model::block::Law;
 use crate::model::recording::Note;
-use crate::model::{EndReason, RecordingId};
+use crate::model::{EndReason, RecordingId, StreamKey};
 use crate::recording::{Action, Admission, Opening, Refusal, SessionKey, Surroundings};
-use crate::rtp::{Media, Payload, PayloadMap, Remote, StreamChange, StreamKey, StreamSpec};
+use crate::rtp::{Media, Payload, PayloadMap, Remote, StreamChange, StreamSpec};
 use crate::session::lines::lines;
 use crate::session::multipart::{Part, parts};
 use crate::session::siprec::{self, Metadata};
 use crate::session::{Line, Session};
 use crate::sip::message::Request;
 use crate::sip::sdp::{CodecKind, LocalDescription, SessionDescription};
-use crate::sip::{DialogId, Event, Flow, Headers, NothingPending};
+use crate::sip::{DialogId, Event, Flow, Headers, Method, NothingPending, StatusCode};
 use crate::spool::Reader;
 
 use super::Daemon;

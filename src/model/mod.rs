@@ -6,9 +6,11 @@ pub mod block;
 pub mod g711;
 pub mod id;
 pub mod recording;
+pub mod stream;
 pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, Stage};
+pub use stream::{StreamKey, StreamReport};
 pub use time::{MediaTime, MonoTime, RtpTime, WallTime};

@@ -1,11 +1,13 @@
 //! One call as a recording: its sessions and legs, masks, and when it is over.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::clock::Now;
 use crate::model::recording::Note;
-use crate::model::{Channel, EndReason, Flag, Leg, LegCounters, LegNo, Mask, MaskKind, MonoTime, Recording, WallTime};
-use crate::rtp::StreamReport;
+use crate::model::{
+    Channel, EndReason, Flag, Leg, LegCounters, LegNo, Mask, MaskKind, MonoTime, Recording, StreamReport, WallTime,
+};
 use crate::session::{Line, Session};
 
 use super::calls::SessionKey;
@@ -30,8 +32,6 @@ pub(super) struct SessionState {
     pub(super) key: SessionKey,
     /// The leg of each m-line of its SDP; none: the line was refused.
     pub(super) lines: Vec<Option<LegNo>>,
-    /// When its silent streams are next a reason to ask the peer whether it is still there.
-    pub(super) probe_at: MonoTime,
 }
 
 /// A stream of the media thread.
@@ -39,7 +39,8 @@ pub(super) struct SessionState {
 pub(super) struct StreamState {
     pub(super) leg: LegNo,
     pub(super) paused: bool,
-    pub(super) last_packet: Option<MonoTime>,
+    /// By the latest report; before the first packet, when it was opened.
+    pub(super) last_packet: MonoTime,
 }
 
 impl Call {
@@ -106,7 +107,7 @@ impl Call {
             digits: Vec::new(),
             clock: Vec::new(),
         });
-        self.streams.push(StreamState { leg, paused: !line.active, last_packet: None });
+        self.streams.push(StreamState { leg, paused: !line.active, last_packet: now.mono });
         if !line.active {
             self.mask(now.wall, leg, MaskKind::Paused);
         }
@@ -180,9 +181,16 @@ impl Call {
                 leg.ended = Some(now.wall.plus_micros(-i64::try_from(now.mono.since(last).as_micros()).unwrap_or(0)));
             }
         } else if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
-            stream.last_packet = facts.last_packet;
+            stream.last_packet = facts.last_packet.unwrap_or(stream.last_packet);
         }
         facts.closed
+    }
+
+    /// The session of a leg, if none of its streams has heard anything for `timeout`.
+    pub(super) fn silent_session(&self, now: MonoTime, leg: LegNo, timeout: Duration) -> Option<SessionKey> {
+        let session = self.sessions.iter().find(|session| session.lines.contains(&Some(leg)))?;
+        let mut streams = self.streams.iter().filter(|stream| session.lines.contains(&Some(stream.leg)));
+        streams.all(|stream| now.since(stream.last_packet) >= timeout).then_some(session.key)
     }
 
     /// Closes the description: nothing more will come.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::model::recording::{Note, Stage};
-use crate::model::{Channel, EndReason, Flag, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
-use crate::rtp::{StreamKey, StreamReport};
+use crate::model::{
+    Channel, EndReason, Flag, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId, WallTime,
+};
 use crate::session::{Line, Session};
 
 use super::call::{Call, PartyOnLine, SessionState};
@@ -158,7 +159,7 @@ impl Calls {
         let is_new = known.is_none();
         let no = match known {
             Some(no) => no,
-            None if self.calls.len() >= self.config.max_recordings => return Err(Refusal::Full(self.calls.len())),
+            None if self.running() >= self.config.max_recordings => return Err(Refusal::Full(self.running())),
             None => self.begin(now, session, outside),
         };
         let opened = self.open_lines(now, no, session, lines, outside);
@@ -166,9 +167,8 @@ impl Calls {
         match opened {
             Ok(opened) => {
                 call.learn(session);
-                let probe_at = now.mono.after(self.config.media_timeout);
                 let legs = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
-                call.sessions.push(SessionState { key, lines: legs, probe_at });
+                call.sessions.push(SessionState { key, lines: legs });
                 self.actions.push(Action::Describe(Box::new(call.recording.clone())));
                 Ok(Admission { recording: no, id: call.recording.id.clone(), is_new, lines: opened })
             }
@@ -260,11 +260,16 @@ impl Calls {
         self.actions.push(describe);
     }
 
-    /// The media thread reports on a stream.
+    /// The media thread reports on a stream. A session all of whose streams are silent is asked for, report by report.
     pub fn report(&mut self, now: Now, report: StreamReport) {
-        let Some(call) = self.calls.get_mut(&report.key.recording) else { return };
+        let key = report.key;
+        let timeout = self.config.media_timeout;
+        let Some(call) = self.calls.get_mut(&key.recording) else { return };
         if call.report(now, report) {
             self.handle_timeout(now);
+        } else if let Some(session) = call.silent_session(now.mono, key.leg, timeout) {
+            tracing::info!(recording = %call.recording.id, "no packet for {timeout:?}; asking the peer whether the session is still up");
+            self.actions.push(Action::Probe(session));
         }
     }
 
@@ -294,7 +299,7 @@ impl Calls {
         self.calls.is_empty()
     }
 
-    /// Ends what is over and asks after peers that have fallen silent.
+    /// Ends what is over.
     pub fn handle_timeout(&mut self, now: Now) {
         let over: Vec<RecordingNo> = self
             .calls
@@ -310,37 +315,16 @@ impl Calls {
                 self.actions.push(Action::Describe(Box::new(call.recording)));
             }
         }
-        self.probe_silent_peers(now);
     }
 
     /// When [`Calls::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        let over = self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at);
-        let probes = self.calls.values().flat_map(|call| call.sessions.iter().map(|s| s.probe_at));
-        over.chain(probes).min()
+        self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at).min()
     }
 
     /// What is to be done.
     pub fn poll(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
-    }
-
-    fn probe_silent_peers(&mut self, now: Now) {
-        let timeout = self.config.media_timeout;
-        for call in self.calls.values_mut() {
-            for session in call.sessions.iter_mut().filter(|s| s.probe_at <= now.mono) {
-                let streams = call.streams.iter().filter(|s| session.lines.contains(&Some(s.leg)));
-                let last = streams.filter_map(|s| s.last_packet).max().unwrap_or_default();
-                let next = last.after(timeout);
-                if next > now.mono {
-                    session.probe_at = next;
-                } else {
-                    session.probe_at = now.mono.after(timeout);
-                    tracing::info!(recording = %call.recording.id, "no packet for {timeout:?}; asking the peer whether the session is still up");
-                    self.actions.push(Action::Probe(session.key));
-                }
-            }
-        }
     }
 
     fn no_of(&self, session: &Session) -> Option<RecordingNo> {

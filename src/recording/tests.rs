@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
-use crate::model::{Channel, EndReason, LegCounters, LegNo, MonoTime, Recording, RecordingId, RecordingNo, TenantId, WallTime};
-use crate::rtp::{StreamKey, StreamReport};
+use crate::model::{
+    Channel, EndReason, LegCounters, LegNo, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId,
+    WallTime,
+};
 use crate::session::{Line, Party, Session};
 
 use super::*;
@@ -306,10 +308,14 @@ fn a_silent_peer_is_asked_and_a_talking_one_is_not() {
     let mut world = World::new();
     let stream = world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap().lines[0].unwrap().0;
     world.pass(Duration::from_secs(50));
-    world.calls.report(world.now, report(stream, Some(world.now.mono), false));
+    let heard = Some(world.now.mono);
     world.pass(Duration::from_secs(59));
+    world.calls.report(world.now, report(stream, heard, false));
+    world.settle();
     assert!(!world.actions.contains(&Action::Probe(SessionKey(1))));
-    world.pass(Duration::from_secs(2));
+    world.pass(Duration::from_secs(1));
+    world.calls.report(world.now, report(stream, heard, false));
+    world.settle();
     assert!(world.actions.contains(&Action::Probe(SessionKey(1))));
 }
 

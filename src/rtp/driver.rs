@@ -24,11 +24,11 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc as tokio_mpsc;
 
 use crate::clock::Now;
-use crate::model::{Block, MonoTime};
+use crate::model::{Block, MonoTime, StreamKey, StreamReport};
 
 use super::blocks::{Pool, Samples};
 use super::ports::Ports;
-use super::stream::{BLOCK, Stream, StreamChange, StreamKey, StreamReport, StreamSpec};
+use super::stream::{BLOCK, Stream, StreamChange, StreamSpec};
 
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 

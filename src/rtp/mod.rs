@@ -38,7 +38,7 @@ pub mod timeline;
 
 pub use driver::{Config, Media, OpenError};
 pub use packet::{Payload, PayloadMap};
-pub use stream::{Remote, StreamChange, StreamKey, StreamReport, StreamSpec};
+pub use stream::{Remote, StreamChange, StreamSpec};
 
 #[cfg(test)]
 mod tests;

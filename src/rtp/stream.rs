@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::block::Law;
-use crate::model::recording::{ClockPoint, Digit};
-use crate::model::{LegCounters, LegNo, MonoTime, RecordingId, RecordingNo, RtpTime};
+use crate::model::recording::ClockPoint;
+use crate::model::{LegCounters, LegNo, MonoTime, RecordingId, RtpTime, StreamKey, StreamReport};
 
 use super::blocks::{OpenBlocks, Placed, Pool, Samples};
 use super::digits::Digits;
@@ -32,15 +32,6 @@ const SECOND_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often the same leg may complain in the log.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
-
-/// Which stream: the leg of a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamKey {
-    /// Whose.
-    pub recording: RecordingNo,
-    /// Which leg.
-    pub leg: LegNo,
-}
 
 /// Where the peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,25 +72,6 @@ pub struct StreamChange {
     pub payloads: Option<PayloadMap>,
     /// Pause or go on.
     pub paused: Option<bool>,
-}
-
-/// What is known of a stream; all but `closed` are running totals.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamReport {
-    /// Which stream.
-    pub key: StreamKey,
-    /// Counts so far.
-    pub counters: LegCounters,
-    /// SSRCs heard, in order, the first 16.
-    pub ssrcs: Vec<u32>,
-    /// Digits heard.
-    pub digits: Vec<Digit>,
-    /// Sender reports, the first and the latest.
-    pub clock: Vec<ClockPoint>,
-    /// When the last packet of its source arrived.
-    pub last_packet: Option<MonoTime>,
-    /// The stream is closed, and all its blocks have been handed to the spool.
-    pub closed: bool,
 }
 
 /// One stream.

@@ -35,7 +35,7 @@ impl Line {
             remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
             remote_rtcp: None,
             rtcp_mux: false,
-            active: false,
+            active: true,
             label: None,
             payloads: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! The calls of a Genesys media server, placed by SIPp over UDP and TCP: the file that arrives is bit-exact.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::pcap::{self, FRAME, Network, Stream};
 use super::sipp::{Scenario, Sipp, device_message};
@@ -40,7 +40,7 @@ fn capture(site: &Site, name: &str, audio: &[&[u8]], network: Network) -> PathBu
     path
 }
 
-fn call(site: &Site, file: &str, transport: &str, pcap: &PathBuf) -> Sipp {
+fn call(site: &Site, file: &str, transport: &str, pcap: &Path) -> Sipp {
     // The answer must carry the Record-Route to the byte, and say that the box only listens.
     let route =
         "Record-Route: <sip:0x196e3b00@[^>]*;lr;gvp.rm.datanodes=1;confinstid=2026-03-02:14-0[0-9]-RM:15060;idtag=0000000[CD]>";

@@ -1,6 +1,6 @@
 //! The box is killed in the middle of a call: all that was acknowledged is in the file, without anybody's help.
 
-use super::pcap::{self, FRAME, Network, Stream};
+use super::pcap::{self, Network, Stream};
 use super::sipp::{Scenario, device_message};
 use super::site::Site;
 
@@ -27,7 +27,6 @@ fn kill_in_the_middle_of_a_call_keeps_what_was_acknowledged() {
     // The first block is full only from where the call began.
     let at_least = (acknowledged as usize - 1) * 4_000;
     assert!(end - begin >= at_least, "{} samples of at least {at_least}", end - begin);
-    assert_eq!((end - begin) % FRAME, 0, "whole packets only");
     assert!(recording.json["nearend"]["flags"].as_array().unwrap().contains(&"interrupted".into()));
 }
 
