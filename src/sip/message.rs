@@ -105,9 +105,7 @@ impl Message {
     }
 
     fn from_parts(head: &[u8], body: &[u8]) -> Result<Message, ParseError> {
-        let mut lines = head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let start_line = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
-        let headers = Headers::parse(lines);
+        let (start_line, headers) = split_head(head);
         match StartLine::parse(&start_line).ok_or(ParseError::Unreadable("the first line is neither request nor status line"))? {
             StartLine::Status { code, reason } => Response::from_parts(code, reason, headers, body).map(Message::Response),
             StartLine::Request { method, uri, version } => {
@@ -176,6 +174,16 @@ impl Response {
             body: body.to_vec(),
             headers,
         })
+    }
+}
+
+impl Refusal {
+    /// For a message of which only the head is there, or a part of it; none when that is no request that can be answered.
+    pub(super) fn of_head(head: &[u8], status: StatusCode, reason: String) -> Option<Refusal> {
+        let (start_line, headers) = split_head(head);
+        let Some(StartLine::Request { method, .. }) = StartLine::parse(&start_line) else { return None };
+        let Draft { method, via, headers } = Draft::new(method, headers).ok()?;
+        Some(Refusal { status, reason, method, via, headers })
     }
 }
 
@@ -265,6 +273,12 @@ struct Understood {
     call_id: String,
     cseq: CSeq,
     body: Vec<u8>,
+}
+
+fn split_head(head: &[u8]) -> (String, Headers) {
+    let mut lines = head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let start_line = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    (start_line, Headers::parse(lines))
 }
 
 /// The body by Content-Length, or all there is without one (RFC 3261 §18.3).

@@ -1,7 +1,7 @@
 //! Session descriptions as peers send them (RFC 8866), reduced to what a recorder needs to know of each m-line.
 //!
-//! `sdp-types` reads the lines; before that, [`tidy`] leaves out what nobody needs and what devices get wrong, so that a bad
-//! `o=` or `t=` line costs no recording. [`LocalDescription`] writes our side.
+//! `sdp-types` reads the lines; what comes to it is tidied first: left out is what nobody needs and what devices get
+//! wrong, so that a bad `o=` or `t=` line costs no recording. [`LocalDescription`] writes our side.
 
 mod local;
 

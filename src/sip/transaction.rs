@@ -100,3 +100,6 @@ fn old_id(request: &Request) -> String {
     let tag = request.from.tag().unwrap_or_default();
     format!("{} {tag} {} {} {via}", request.call_id, request.cseq.number, request.uri)
 }
+
+#[cfg(test)]
+mod tests;
