@@ -310,4 +310,39 @@ mod tests {
             assert!(error.contains(word), "{line}: {error}");
         }
     }
+
+    /// Every command line in a text: from `nearend-msr --` to the end of the line, a backtick, a semicolon or a new cell.
+    fn command_lines(text: &str) -> Vec<String> {
+        let joined = text.replace("\\\n", " ");
+        let lines =
+            joined.lines().flat_map(|line| line.split(['`', ';', '|'])).filter_map(|part| part.split_once("nearend-msr --to"));
+        lines.map(|(_, rest)| format!("--to {}", rest.split_whitespace().collect::<Vec<_>>().join(" "))).collect()
+    }
+
+    #[test]
+    fn the_examples_of_help_and_documentation_are_understood() {
+        let documented = command_lines(include_str!("../../docs/nearend-msr.md"));
+        let helped = command_lines(EXAMPLES);
+        assert_eq!((documented.len(), helped.len()), (9, 6));
+        for line in documented.iter().chain(&helped) {
+            let args = Args::try_parse_from(format!("nearend-msr {line}").split(' ')).expect(line);
+            let needs_no_files = args.audio.is_empty();
+            assert_eq!(options(args).and_then(|o| o.check().map_err(|e| e.to_string())).is_ok(), needs_no_files, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_documented_json_is_what_is_printed() {
+        let docs = include_str!("../../docs/nearend-msr.md");
+        let example = docs.split_once("```json\n").and_then(|(_, rest)| rest.split_once("```")).map(|(json, _)| json).unwrap();
+        let documented: serde_json::Value = serde_json::from_str(example).unwrap();
+        let mut summary = Summary { setup_ms: Some(Default::default()), ..Summary::default() };
+        summary.calls.refused.insert(503, 1);
+        let printed = serde_json::to_value(&summary).unwrap();
+        let keys = |value: &serde_json::Value| value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(keys(&printed), keys(&documented));
+        for part in ["calls", "packets", "rtcp", "setup_ms"] {
+            assert_eq!(keys(&printed[part]), keys(&documented[part]), "{part}");
+        }
+    }
 }

@@ -214,26 +214,12 @@ impl Scenario {
         let Some(session) = self.sessions.get_mut(&no) else { return };
         let Some(call) = self.calls.get_mut(&session.call) else { return };
         let options = &self.options;
-        let description = Description {
-            mode: options.mode,
-            session: self.ids.u32(..),
-            ip: self.local.ip(),
-            ports,
-            law: options.law,
-            ptime_ms: options.ptime_ms,
-            paused: false,
-            version: 0,
-        };
+        let description = description(options, self.local, ports, &mut self.ids);
         let envelope = match options.mode {
             Mode::Siprec => siprec::envelope(options, &session.plan, self.local),
             Mode::OneSession | Mode::TwoSession => genesys::envelope(options, &call.plan, &session.plan, self.local),
         };
-        let sdp = description.render(description.ports.len());
-        let body = match options.mode {
-            _ if options.delayed_offer => Body::default(),
-            Mode::Siprec => siprec::body(options, &call.plan, &sdp, &mut self.ids),
-            Mode::OneSession | Mode::TwoSession => Body::sdp(sdp),
-        };
+        let body = invite_body(options, &call.plan, &description, &mut self.ids);
         let mut dialog = Dialog::open(now.mono, envelope, description, body, self.ids.fork());
         if call.outcome.is_some() {
             dialog.hang_up(now.mono);
@@ -319,13 +305,9 @@ impl Scenario {
 
     /// After anything that may have moved a dialog: takes its messages and events, and its next deadline.
     fn attend(&mut self, now: Now, no: SessionNo) {
-        let dialog = |scenario: &mut Scenario| -> Option<Event> {
-            let session = scenario.sessions.get_mut(&no)?;
-            let dialog = session.dialog.as_mut()?;
-            scenario.actions.extend(std::iter::from_fn(|| dialog.poll_transmit()).map(Action::Send));
-            dialog.poll_event()
-        };
-        while let Some(event) = dialog(self) {
+        while let Some(dialog) = self.sessions.get_mut(&no).and_then(|session| session.dialog.as_mut()) {
+            self.actions.extend(std::iter::from_fn(|| dialog.poll_transmit()).map(Action::Send));
+            let Some(event) = dialog.poll_event() else { break };
             self.react(now, no, event);
         }
         let Some(dialog) = self.sessions.get(&no).and_then(|session| session.dialog.as_ref()) else { return };
@@ -361,28 +343,31 @@ impl Scenario {
         if state.outcome.is_some() {
             return; // it is being hung up already
         }
-        if state.accepted == 1 {
-            let timer = |timer, after: Option<Duration>| (timer, after.map(|after| now.mono.after(after)));
-            let second_leg = if let SecondLeg::After(delay) = self.options.second_leg { Some(delay) } else { None };
-            for (timer, at) in [
-                timer(Timer::SecondLeg(call), second_leg),
-                timer(Timer::Pause(call), self.options.pause.map(|pause| pause.at)),
-                timer(Timer::Resume(call), self.options.pause.map(|pause| pause.at + pause.length)),
-            ] {
-                self.deadlines.set(timer, at);
-            }
-        }
         let parties = session.streams.iter().zip(&session.plan.channels).zip(destinations);
-        for ((stream, channel), remote) in parties {
+        for ((&stream, &channel), remote) in parties {
             let Some(remote) = *remote else { continue };
-            let setup = setup(&self.options, call, *channel, self.local, &mut self.ids);
-            let dump_name = dump_name(&state.plan.recording_id, *channel, self.options.law);
+            let setup = setup(&self.options, call, channel, self.local, &mut self.ids);
+            let dump_name = dump_name(&state.plan.recording_id, channel, self.options.law);
             let end = self.options.frames();
             state.sending += 1;
-            self.actions.push_back(Action::Start(Box::new(Start { stream: *stream, call, remote, setup, end, dump_name })));
-            if state.paused {
-                self.actions.push_back(Action::Pause(*stream));
-            }
+            self.actions.push_back(Action::Start(Box::new(Start { stream, call, remote, setup, end, dump_name })));
+            self.actions.extend(state.paused.then_some(Action::Pause(stream)));
+        }
+        if state.accepted == 1 {
+            self.call_begins(now.mono, call);
+        }
+    }
+
+    /// What shall happen in a call is counted from the acceptance of its first session.
+    fn call_begins(&mut self, now: MonoTime, call: CallNo) {
+        let Options { second_leg, pause, .. } = &self.options;
+        let second_leg = if let SecondLeg::After(delay) = second_leg { Some(*delay) } else { None };
+        for (timer, after) in [
+            (Timer::SecondLeg(call), second_leg),
+            (Timer::Pause(call), pause.map(|pause| pause.at)),
+            (Timer::Resume(call), pause.map(|pause| pause.at + pause.length)),
+        ] {
+            self.deadlines.set(timer, after.map(|after| now.after(after)));
         }
     }
 
@@ -472,6 +457,29 @@ impl Scenario {
         let Some(Call { plan, call_ids, accepted, outcome: Some(outcome), .. }) = self.calls.remove(&call) else { return };
         let accepted = accepted == plan.sessions.len();
         self.summary.add_call(CallResult { recording_id: plan.recording_id, call_ids, accepted, outcome });
+    }
+}
+
+/// Our side of a session.
+fn description(options: &Options, local: SocketAddr, ports: Vec<u16>, ids: &mut Rng) -> Description {
+    Description {
+        mode: options.mode,
+        session: ids.u32(..),
+        ip: local.ip(),
+        ports,
+        law: options.law,
+        ptime_ms: options.ptime_ms,
+        paused: false,
+        version: 0,
+    }
+}
+
+fn invite_body(options: &Options, plan: &CallPlan, description: &Description, ids: &mut Rng) -> Body {
+    let sdp = description.render(description.ports.len());
+    match options.mode {
+        _ if options.delayed_offer => Body::default(),
+        Mode::Siprec => siprec::body(options, plan, &sdp, ids),
+        Mode::OneSession | Mode::TwoSession => Body::sdp(sdp),
     }
 }
 
