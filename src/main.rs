@@ -32,6 +32,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show everything on loopback: the box, a simulated media server that speaks, a folder as data centre
+    Demo(cmd::demo::Arguments),
+    /// List, show, export and verify what is on the box; also on a data directory copied from a dead one
+    Recordings(cmd::recordings::Arguments),
 }
 
 const EXAMPLES: &str = "Examples:
@@ -44,5 +48,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => cmd::run::run(&config),
         Command::Check { config, json } => cmd::check::run(&config, json),
+        Command::Demo(arguments) => cmd::demo::run(&arguments),
+        Command::Recordings(arguments) => cmd::recordings::run(&arguments),
     }
 }

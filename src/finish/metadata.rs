@@ -18,7 +18,7 @@ mod tests;
 use nearend::Nearend;
 
 /// What the box knows about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct BoxFacts {
     /// Name of the site.
     pub site: String,

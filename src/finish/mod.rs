@@ -31,6 +31,7 @@ pub mod wav;
 
 pub use driver::{Config, Event, FinishError, Finisher, verify_folder};
 pub use metadata::BoxFacts;
+pub use verify::Verification;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -24,7 +24,7 @@ fn two_hundred_calls_of_a_minute_lose_nothing() {
     std::fs::create_dir(&dump).unwrap();
     let dump = dump.to_string_lossy().into_owned();
     let said = msr(&site, &["--calls", "200", "--rate", "20", "--duration", "60s", "--dump", &dump]);
-    assert_eq!(said["accepted"], 200, "{said}");
+    assert_eq!(said["calls"]["completed"], 200, "{said}");
     let recordings = site.wait_for_recordings(200);
     for recording in &recordings {
         let legs = recording.json["nearend"]["legs"].as_array().unwrap();
@@ -34,7 +34,7 @@ fn two_hundred_calls_of_a_minute_lose_nothing() {
         }
         let wav = recording.wav();
         for channel in [0, 1] {
-            let sent = std::fs::read(site.path("sent").join(format!("{}-{}.ulaw", recording.id(), channel + 1))).unwrap();
+            let sent = std::fs::read(site.path("sent").join(format!("{}.channel-{}.ulaw", recording.id(), channel + 1))).unwrap();
             assert_eq!(sent.len(), 60 * 8_000);
             assert!(wav.find(channel, &sent).is_some(), "{} channel {} is not what was sent", recording.id(), channel + 1);
         }
