@@ -79,7 +79,10 @@ fn show(arguments: &Arguments, dir: &Path, listening: &Listening) -> Result<(), 
     println!("  audio:    {}", folder.join("audio.wav").display());
     println!("  metadata: {}", folder.join("recording.json").display());
     if !arguments.once {
-        println!("The box goes on. Look at http://{}/, place more calls with `nearend-msr --to sip:{sip}`, end with Ctrl-C.", listening.web);
+        println!(
+            "The box goes on. Look at http://{}/, place more calls with `nearend-msr --to sip:{sip}`, end with Ctrl-C.",
+            listening.web
+        );
         wait_for_interrupt()?;
     }
     Ok(())

@@ -124,7 +124,12 @@ impl Store {
         for recording in recordings {
             let seconds = recording.ended.map_or_else(|| "-".into(), |end| ((end - recording.started) / 1_000_000).to_string());
             let state = format!("{:?}", recording.stage).to_lowercase();
-            println!("{:<24}  {seconds:>8}  {:<9}  {state:<9}  {}", recording.started.to_string(), recording.tenant.0, recording.id);
+            println!(
+                "{:<24}  {seconds:>8}  {:<9}  {state:<9}  {}",
+                recording.started.to_string(),
+                recording.tenant.0,
+                recording.id
+            );
         }
         Ok(())
     }

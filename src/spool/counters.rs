@@ -25,6 +25,6 @@ pub struct Counters {
 }
 
 /// Counts up. No other memory hangs on a counter, so relaxed is enough.
-pub(super) fn count(counter: &AtomicU64, by: usize) {
+pub(super) fn add(counter: &AtomicU64, by: usize) {
     counter.fetch_add(by as u64, Relaxed);
 }

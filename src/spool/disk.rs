@@ -1,5 +1,5 @@
-//! What the spool asks of its folder on the disk. The driver's [`super::driver::Folder`] is the real one; tests put one
-//! that fails on demand before it.
+//! What the spool asks of its folder on the disk. The real one is in [`super::driver`]; tests put one before it that fails on
+//! demand.
 
 use std::io;
 

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backlog::{Backlog, Batch};
-use super::counters::{Counters, count};
+use super::counters::{self, Counters};
 use super::disk::{Append, Disk, Failure, ReadAt, SegmentFile};
 use super::ledger::Ledger;
 use super::reader::Reader;
@@ -294,7 +294,7 @@ struct Trouble {
 impl Writer {
     fn run(mut self) -> Result<(), Failure> {
         while self.wait().is_continue() {
-            count(&self.counters.turns, 1);
+            counters::add(&self.counters.turns, 1);
             let now = Now::read().mono;
             if now >= self.space_due {
                 self.look_at_space(now);
@@ -328,7 +328,7 @@ impl Writer {
         match command {
             Command::Blocks(blocks) => {
                 let dropped = self.backlog.add_blocks(blocks);
-                count(&self.counters.dropped_blocks, dropped.len());
+                counters::add(&self.counters.dropped_blocks, dropped.len());
                 self.recycle(dropped);
             }
             Command::Describe(recording) => self.backlog.add_description(*recording),
@@ -377,7 +377,7 @@ impl Writer {
                 let _ = self.events.send(Event::Mended);
             }
             (Err(failure), before) => {
-                count(&self.counters.failures, 1);
+                counters::add(&self.counters.failures, 1);
                 let pause = before.map_or(FIRST_PAUSE, |trouble| LONGEST_PAUSE.min(trouble.pause * 2));
                 self.trouble = Some(Trouble { pause, retry_at: now.after(pause) });
                 if before.is_none() {
@@ -468,7 +468,7 @@ impl Disk for Folder {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let facts = nix::sys::statvfs::statvfs(&self.dir)?;
-        Ok(u64::from(facts.blocks_available()).saturating_mul(u64::from(facts.fragment_size())))
+        Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
     }
 
     fn prepare_ledger(&self) -> io::Result<()> {

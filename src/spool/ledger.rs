@@ -83,8 +83,7 @@ impl Ledger {
     /// When sled cannot open it, in which case it stays closed.
     pub fn reopen(&self) -> io::Result<()> {
         let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        let old = trees.take();
-        let _ = guarded(|| Ok(drop(old))); // its last flush may fail or panic again
+        drop_guarded(trees.take());
         let config = sled::Config::new().cache_capacity(CACHE_BYTES).mode(sled::Mode::LowSpace).flush_every_ms(None);
         let config = match &self.path {
             Some(path) => config.path(path),
@@ -96,8 +95,7 @@ impl Ledger {
 
     /// Closes it for everybody.
     pub fn close(&self) {
-        let open = self.trees.write().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = guarded(|| Ok(drop(open)));
+        drop_guarded(self.trees.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// The spool it belongs to; none when it is new.
@@ -331,6 +329,14 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
     }
 }
 
+/// Drops a database, whose last flush may fail or panic once more.
+fn drop_guarded(trees: Option<Trees>) {
+    let _ = guarded(|| {
+        drop(trees);
+        Ok(())
+    });
+}
+
 const ROW_BYTES: usize = 17;
 
 const STAGES: [Stage; 5] = [Stage::Recording, Stage::Ended, Stage::Finished, Stage::Delivered, Stage::Released];
@@ -371,4 +377,99 @@ fn description(no: RecordingNo, value: &[u8]) -> io::Result<Recording> {
     let json = split(value).map(|(_, json)| json).unwrap_or_default();
     serde_json::from_slice(json)
         .map_err(|e| io::Error::other(format!("the description of recording {no} cannot be read from the ledger: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::recording;
+    use super::super::index::Entry;
+    use super::super::segment::{SegmentNo, What};
+    use super::*;
+
+    fn open() -> Ledger {
+        let ledger = Ledger::closed(None);
+        ledger.reopen().unwrap();
+        ledger
+    }
+
+    fn describe(ledger: &Ledger, recording: &Recording, row: Row) {
+        let json = serde_json::to_vec(recording).unwrap();
+        ledger.describe(&Described { no: recording.no, id: &recording.id, row, json: &json }).unwrap();
+    }
+
+    fn commit_of(no: u64) -> CommitIndex {
+        let entries = vec![Entry { recording: RecordingNo(no), what: What::Description, len: 9 }];
+        CommitIndex { segment: SegmentNo(1), offset: no, entries }
+    }
+
+    #[test]
+    fn commits_come_in_order_over_many_pages() {
+        let ledger = open();
+        (0..300).rev().for_each(|n| ledger.record(n, &commit_of(n), &[]).unwrap());
+        ledger.forget_commits(100..=199).unwrap();
+        let mut seen = Vec::new();
+        let visit = |number, index: CommitIndex| {
+            assert_eq!(index, commit_of(number));
+            seen.push(number);
+            Ok(())
+        };
+        ledger.for_each_commit(10..=u64::MAX, visit).unwrap();
+        assert_eq!(seen, (10..100).chain(200..300).collect::<Vec<_>>());
+        assert_eq!(ledger.last_commit().unwrap(), Some((299, commit_of(299))));
+    }
+
+    #[test]
+    fn a_row_is_amended_without_touching_the_description() {
+        let ledger = open();
+        let before = Row { stage: Stage::Recording, first_commit: 3, last_commit: u64::MAX };
+        let after = Row { stage: Stage::Ended, first_commit: 3, last_commit: 70 };
+        describe(&ledger, &recording(7, Stage::Recording), before);
+        assert_eq!(ledger.row(RecordingNo(7)).unwrap(), Some(before));
+        ledger.amend(RecordingNo(7), after).unwrap();
+        ledger.amend(RecordingNo(8), after).unwrap();
+        assert_eq!(ledger.rows().unwrap(), [(RecordingNo(7), after)].into());
+        assert_eq!(ledger.recording(RecordingNo(7)).unwrap(), Some(recording(7, Stage::Recording)));
+    }
+
+    #[test]
+    fn a_forgotten_recording_is_not_found_by_its_id() {
+        let ledger = open();
+        let row = Row { stage: Stage::Released, first_commit: 0, last_commit: 0 };
+        (1..=3).for_each(|no| describe(&ledger, &recording(no, Stage::Released), row));
+        let id = recording(2, Stage::Released).id;
+        assert_eq!(ledger.find(&id).unwrap(), Some(RecordingNo(2)));
+        ledger.forget_recording(RecordingNo(2)).unwrap();
+        assert_eq!(ledger.find(&id).unwrap(), None);
+        let left: Vec<RecordingNo> = ledger.page(None, 9).unwrap().into_iter().map(|(no, _)| no).collect();
+        assert_eq!(left, [RecordingNo(3), RecordingNo(1)]);
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_an_error_and_no_panic() {
+        let ledger = open();
+        let row = Row { stage: Stage::Ended, first_commit: 0, last_commit: 0 };
+        let id = RecordingId("x".into());
+        ledger.describe(&Described { no: RecordingNo(1), id: &id, row, json: b"{\"later\":1}" }).unwrap();
+        describe(&ledger, &recording(2, Stage::Ended), row);
+        assert!(ledger.recording(RecordingNo(1)).is_err());
+        assert_eq!(ledger.description(RecordingNo(1)).unwrap().as_deref(), Some(b"{\"later\":1}".as_slice()));
+        let page = ledger.page(None, 9).unwrap();
+        assert!(page[0].1.is_ok() && page[1].1.is_err(), "the others are listed all the same");
+        ledger.forget_recording(RecordingNo(1)).unwrap();
+        assert_eq!(ledger.rows().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn only_a_whole_ledger_of_a_known_format_says_whose_it_is() {
+        let ledger = open();
+        assert_eq!(ledger.spool().unwrap(), None);
+        ledger.begin_rebuild(SpoolId(5)).unwrap();
+        assert!(ledger.spool().is_err());
+        ledger.end_rebuild().unwrap();
+        assert_eq!(ledger.spool().unwrap(), Some(SpoolId(5)));
+        ledger.with(|t| t.meta.insert("format", &[2])).unwrap();
+        assert!(ledger.spool().is_err());
+        ledger.close();
+        assert!(ledger.spool().is_err(), "closed");
+    }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::counters::{Counters, count};
+use super::counters::{self, Counters};
 use super::disk::{Disk, ReadAt};
 use super::ledger::Ledger;
 use super::segment::{Record, SegmentNo, What};
@@ -81,7 +81,7 @@ impl BlockSource for Reader {
         let mut segment = Cursor { disk: self.disk.as_ref(), open: None };
         Ok(Box::new(self.parts(no)?.into_iter().map(move |part| {
             segment.read(no, &part).map_err(|what| {
-                count(&self.counters.damaged_blocks, 1);
+                counters::add(&self.counters.damaged_blocks, 1);
                 Damage { recording: no, segment: part.segment.0, offset: part.offset, what }
             })
         })))

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::backlog::Batch;
-use super::counters::{Counters, count};
+use super::counters::{self, Counters};
 use super::disk::{Append, Disk, Failure};
 use super::index::{CommitIndex, Entry};
 use super::ledger::{Described, Ledger};
@@ -72,11 +72,11 @@ impl Store {
         if self.recover_first {
             self.recover()?;
             if batch.written {
-                self.count(batch);
+                self.count_commit(batch);
                 return Ok(());
             }
         }
-        let (index, jsons) = self.write(batch).map_err(Failure::Disk)?;
+        let (index, jsons) = self.write(batch)?;
         batch.written = true;
         let entered = self.enter(batch, index, &jsons);
         self.checked(entered)
@@ -107,7 +107,7 @@ impl Store {
         }
         if self.inventory.holdings.removable().is_some() {
             // What is only in the ledger from now on must really be there.
-            self.disk.sync_ledger().map_err(Failure::Ledger)?;
+            self.sync_ledger()?;
         }
         while let Some((segment, commits)) = self.inventory.holdings.removable() {
             self.disk.remove(segment).map_err(Failure::Disk)?;
@@ -133,37 +133,35 @@ impl Store {
     }
 
     /// Writes and syncs the records of a batch, and says where they are; and the JSON of its changed descriptions.
-    fn write(&mut self, batch: &Batch) -> io::Result<(CommitIndex, Vec<Vec<u8>>)> {
-        let (entries, jsons) = encode(batch, &mut self.buffer)?;
-        let open = self.room()?;
-        let (segment, offset) = (open.no, open.bytes);
-        let mut open = self.open.take().ok_or_else(|| io::Error::other("no segment is open"))?;
+    fn write(&mut self, batch: &Batch) -> Result<(CommitIndex, Vec<Vec<u8>>), Failure> {
+        let (entries, jsons) = encode(batch, &mut self.buffer).map_err(Failure::Disk)?;
+        let mut open = self.room()?;
+        let index = CommitIndex { segment: open.no, offset: open.bytes, entries };
         if let Err(e) = open.file.append(&self.buffer).and_then(|()| open.file.sync()) {
-            let _ = open.file.cut(offset); // half a batch is better away; where that fails, too, a scan steps over it
-            return Err(e);
+            let _ = open.file.cut(index.offset); // half a batch is better away; where that fails, too, a scan steps over it
+            return Err(Failure::Disk(e));
         }
-        let bytes = self.buffer.len();
-        open.bytes += bytes as u64;
+        open.bytes += self.buffer.len() as u64;
+        self.inventory.holdings.grow(open.no, self.buffer.len() as u64);
         self.open = Some(open);
-        self.inventory.holdings.grow(segment, bytes as u64);
-        count(&self.counters.bytes_written, bytes);
-        count(&self.counters.fsyncs, 1);
-        Ok((CommitIndex { segment, offset, entries }, jsons))
+        counters::add(&self.counters.bytes_written, self.buffer.len());
+        counters::add(&self.counters.fsyncs, 1);
+        Ok((index, jsons))
     }
 
-    /// The segment for what is in the buffer: the open one, or a new one if that is full or there is none.
-    fn room(&mut self) -> io::Result<&Open> {
+    /// Takes the segment for what is in the buffer: the open one, or a new one if that is full or there is none. Who takes it
+    /// puts it back once all is well with it.
+    fn room(&mut self) -> Result<Open, Failure> {
         let needed = self.buffer.len() as u64;
         let fits = |open: &Open| open.bytes == HEADER_BYTES as u64 || open.bytes + needed <= self.segment_bytes;
-        let open = match self.open.take().filter(fits) {
-            Some(open) => open,
-            None => self.begin_segment()?,
-        };
-        Ok(self.open.insert(open))
+        match self.open.take().filter(fits) {
+            Some(open) => Ok(open),
+            None => self.begin_segment(),
+        }
     }
 
-    fn begin_segment(&mut self) -> io::Result<Open> {
-        self.disk.sync_ledger()?; // the header vouches for all commits before
+    fn begin_segment(&mut self) -> Result<Open, Failure> {
+        self.sync_ledger()?; // the header vouches for all commits before
         let no = self.inventory.next_segment;
         self.inventory.next_segment = SegmentNo(no.0.saturating_add(1));
         let header = Header {
@@ -172,23 +170,30 @@ impl Store {
             next_recording: self.inventory.next_recording,
             first_commit: self.inventory.next_commit,
         };
-        let file = self.disk.create(&header)?;
+        let file = self.disk.create(&header).map_err(Failure::Disk)?;
         self.inventory.holdings.add_segment(no, HEADER_BYTES as u64);
         self.review = true;
         Ok(Open { no, file, bytes: HEADER_BYTES as u64 })
     }
 
+    fn sync_ledger(&mut self) -> Result<(), Failure> {
+        let synced = self.disk.sync_ledger();
+        self.checked(synced)
+    }
+
     /// Enters what was written into holdings and ledger.
     fn enter(&mut self, batch: &Batch, index: CommitIndex, jsons: &[Vec<u8>]) -> io::Result<()> {
         let (number, holdings) = (self.inventory.next_commit, &mut self.inventory.holdings);
-        let known = |no: &RecordingNo| holdings.row(*no).is_some();
-        let (old, new): (BTreeSet<RecordingNo>, _) = index.entries.iter().map(|entry| entry.recording).partition(known);
+        let touched = index.entries.iter().map(|entry| entry.recording);
+        let (old, new): (BTreeSet<RecordingNo>, BTreeSet<_>) = touched.partition(|no| holdings.row(*no).is_some());
         if !holdings.add_commit(number, &index) {
             return Err(io::Error::other("the open segment is not known")); // begin_segment made it known
         }
         for no in new {
-            // Without a trace, yet in the ledger: released long ago.
-            self.ledger.row(no)?.into_iter().for_each(|row| holdings.set_stage(no, row.stage));
+            // Without a trace so far, yet perhaps in the ledger: then it was released long ago.
+            if let Some(row) = self.ledger.row(no)? {
+                holdings.set_stage(no, row.stage);
+            }
         }
         batch.descriptions.iter().for_each(|recording| holdings.set_stage(recording.no, recording.stage));
         let described = batch.descriptions.iter().zip(jsons).filter_map(|(recording, json)| {
@@ -205,13 +210,13 @@ impl Store {
         self.ledger.flush()?;
         self.inventory.next_commit = number.saturating_add(1);
         self.note(&batch.descriptions);
-        self.count(batch);
+        self.count_commit(batch);
         Ok(())
     }
 
-    fn count(&self, batch: &Batch) {
-        count(&self.counters.commits, 1);
-        count(&self.counters.blocks, batch.blocks.len());
+    fn count_commit(&self, batch: &Batch) {
+        counters::add(&self.counters.commits, 1);
+        counters::add(&self.counters.blocks, batch.blocks.len());
     }
 
     fn note(&mut self, described: &[Recording]) {

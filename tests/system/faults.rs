@@ -32,8 +32,9 @@ fn ask(site: &Site, bytes: &[u8]) -> String {
 fn options(site: &Site) -> String {
     let text = std::fs::read_to_string(super::site::data("sip/rm_options.sip")).unwrap().replace('\n', "\r\n");
     static ASKED: AtomicU32 = AtomicU32::new(0);
-    let branch = format!("rport;branch=z9hG4bK{}", ASKED.fetch_add(1, Ordering::Relaxed));
-    ask(site, text.replace("branch=z9hG4bK0x0ff0", &branch).as_bytes())
+    let n = ASKED.fetch_add(1, Ordering::Relaxed);
+    let text = text.replace("branch=z9hG4bK0x0ff0", &format!("rport;branch=z9hG4bK{n}"));
+    ask(site, text.replace("Call-ID: ", &format!("Call-ID: {n}-")).as_bytes())
 }
 
 #[test]

@@ -26,11 +26,13 @@ fn two_hundred_calls_of_a_minute_lose_nothing() {
     let said = msr(&site, &["--calls", "200", "--rate", "20", "--duration", "60s", "--dump", &dump]);
     assert_eq!(said["calls"]["completed"], 200, "{said}");
     let recordings = site.wait_for_recordings(200);
+    let mut packets = 0;
     for recording in &recordings {
         let legs = recording.json["nearend"]["legs"].as_array().unwrap();
         assert_eq!(legs.len(), 2, "{}", recording.id());
         for leg in legs {
-            assert_eq!((leg["packets"].as_u64(), leg["lost"].as_u64()), (Some(3_000), Some(0)), "{}: {leg}", recording.id());
+            packets += leg["packets"].as_u64().unwrap();
+            assert_eq!(leg["lost"], 0, "{}: {leg}", recording.id());
         }
         let wav = recording.wav();
         for channel in [0, 1] {
@@ -39,6 +41,9 @@ fn two_hundred_calls_of_a_minute_lose_nothing() {
             assert!(wav.find(channel, &sent).is_some(), "{} channel {} is not what was sent", recording.id(), channel + 1);
         }
     }
-    assert_eq!(site.metric("nearend_rtp_packets_total"), Some(200 * 2 * 3_000));
+    // The second session of a call joins a moment later, so not every leg has all 3,000.
+    assert!(packets > 200 * 2 * 2_990, "{packets}");
+    assert_eq!(said["packets"]["sent"], packets, "every packet sent is in a recording");
+    assert_eq!(site.metric("nearend_rtp_packets_total"), Some(packets));
     assert_eq!(site.metric("nearend_rtp_lost_total"), Some(0));
 }

@@ -1,3 +1,5 @@
+//! One session against a recorder played by hand.
+
 use crate::model::block::Law;
 use crate::sip::Message;
 

@@ -1,3 +1,5 @@
+//! Whole runs against small recorders on loopback.
+
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};

@@ -1,3 +1,5 @@
+//! Runs in simulated time.
+
 use crate::model::WallTime;
 use crate::sip::{Method, Request};
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::super::fixture::{block, recording};
+use super::super::ledger::{Described, Row};
 use super::super::segment::tests::stored;
 use super::*;
 use crate::model::{BlockSource, Damage, RecordingId, Run, StoredBlock};
@@ -65,7 +66,9 @@ impl Running {
 }
 
 /// Everything a reader gets: descriptions with their blocks.
-fn contents(reader: &Reader) -> BTreeMap<RecordingNo, (Recording, Vec<Result<StoredBlock, Damage>>)> {
+type Contents = BTreeMap<RecordingNo, (Recording, Vec<Result<StoredBlock, Damage>>)>;
+
+fn contents(reader: &Reader) -> Contents {
     let all = reader.recordings().map(|recording| recording.unwrap());
     all.map(|recording| (recording.no, (recording.clone(), reader.blocks(recording.no).unwrap().collect()))).collect()
 }
@@ -214,6 +217,30 @@ fn a_released_recording_stays_known_and_never_comes_back() {
     let running = open(dir.path());
     assert!(running.recovered.recordings.is_empty());
     assert_eq!(running.recovered.next_no, RecordingNo(4), "no number is used twice");
+    running.stop();
+}
+
+#[test]
+fn the_oldest_released_recordings_are_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let ledger = Ledger::closed(Some(ledger_path(dir.path())));
+    ledger.reopen().unwrap();
+    ledger.begin_rebuild(SpoolId(1)).unwrap();
+    let row = Row { stage: Stage::Released, first_commit: 0, last_commit: 0 };
+    for no in 1..=20_004 {
+        let id = RecordingId(format!("{no}").into());
+        ledger.describe(&Described { no: RecordingNo(no), id: &id, row, json: b"{}" }).unwrap();
+    }
+    ledger.end_rebuild().unwrap();
+    ledger.close();
+
+    let mut running = open(dir.path());
+    assert_eq!(running.recovered.next_no, RecordingNo(20_005));
+    running.describe(&recording(20_005, Stage::Recording));
+    running.describe(&recording(20_006, Stage::Recording));
+    let rows = running.spool.reader.ledger.rows().unwrap();
+    assert_eq!(rows.keys().next(), Some(&RecordingNo(5)));
+    assert_eq!(rows.len(), 20_002);
     running.stop();
 }
 

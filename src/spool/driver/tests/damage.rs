@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A spool with two calls in it, stopped; and what a reader gets from it.
-fn filled() -> (TempDir, BTreeMap<RecordingNo, (Recording, Vec<Result<StoredBlock, Damage>>)>) {
+fn filled() -> (TempDir, Contents) {
     let dir = TempDir::new().unwrap();
     let mut running = open(dir.path());
     two_calls(&mut running);
