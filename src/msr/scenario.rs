@@ -25,6 +25,9 @@ use super::stream::{Counters, Setup};
 use super::summary::{CallResult, Outcome, Percentiles, Summary};
 use super::{genesys, siprec};
 
+/// How long a stopped run waits for answers to INVITE and BYE.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// A session among all of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionNo(pub u32);
@@ -106,6 +109,7 @@ pub struct Scenario {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Place,
+    GiveUp,
     SecondLeg(CallNo),
     Pause(CallNo),
     Resume(CallNo),
@@ -191,6 +195,7 @@ impl Scenario {
         while let Some(timer) = self.deadlines.pop_due(now.mono) {
             match timer {
                 Timer::Place => self.place(now),
+                Timer::GiveUp => self.give_up(),
                 Timer::SecondLeg(call) => self.open_next_session(now, call),
                 Timer::Pause(call) => self.set_paused(now, call, true),
                 Timer::Resume(call) => self.set_paused(now, call, false),
@@ -245,6 +250,7 @@ impl Scenario {
     pub fn stop(&mut self, now: Now) {
         self.summary.stopped = true;
         self.deadlines.set(Timer::Place, None);
+        self.deadlines.set(Timer::GiveUp, Some(now.mono.after(STOP_WITHIN)));
         let calls: Vec<_> = self.calls.keys().copied().collect();
         calls.into_iter().for_each(|call| self.end_call(now, call, Outcome::Stopped));
     }
@@ -444,6 +450,15 @@ impl Scenario {
             self.attend(now, no);
         }
         self.close_call(call);
+    }
+
+    /// Forgets the calls of a stopped run that are still waiting for answers.
+    fn give_up(&mut self) {
+        let calls: Vec<_> = self.calls.keys().copied().collect();
+        for call in calls {
+            self.calls.entry(call).and_modify(|state| state.open = 0);
+            self.close_call(call);
+        }
     }
 
     /// Counts a call whose sessions are all over.

@@ -262,3 +262,14 @@ fn stopping_hangs_up_all_calls() {
     assert_eq!((summary.calls.placed, summary.list.len(), summary.is_success()), (4, 4, false));
     assert_eq!(world.log.iter().filter(|(_, line)| line.starts_with("BYE")).count(), 8);
 }
+
+#[test]
+fn a_stopped_run_does_not_wait_long_for_a_dead_recorder() {
+    let mut world = World::new(|_| {});
+    world.silent = true;
+    world.run_until(1_000);
+    world.scenario.stop(world.now);
+    world.act();
+    let summary = world.run();
+    assert_eq!((summary.list[0].outcome.clone(), summary.elapsed_ms), (Outcome::Stopped, 2_500));
+}
