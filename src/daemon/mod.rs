@@ -14,10 +14,10 @@
 //!
 //! | file | responsible for |
 //! |---|---|
-//! | [`signalling`] | SIP dialogs -> recordings, streams, answers |
-//! | [`pipeline`] | descriptions -> spool -> finish -> forward -> released |
-//! | [`keeping`] | what leaves the box again, and when |
-//! | [`publish`] | the state of the box for page and metrics; whether calls are taken |
+//! | `signalling` | SIP dialogs -> recordings, streams, answers |
+//! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
+//! | `keeping` | what leaves the box again, and when |
+//! | `publish` | the state of the box for page and metrics; whether calls are taken |
 
 mod keeping;
 mod pipeline;

@@ -1,7 +1,7 @@
 //! Station `rtp`: receives the audio of every leg and places it on the time line of its recording.
 //!
 //! In: datagrams, streams to open, change and close. Out: [`Block`](crate::model::Block)s for the spool, a
-//! [`StreamReport`] per stream every five seconds and at its end, receiver reports to the peer.
+//! [`StreamReport`](crate::model::StreamReport) per stream every five seconds and at its end, receiver reports to the peer.
 //! RFC 3550 (RTP, RTCP), RFC 3551 (G.711), RFC 3389 (comfort noise), RFC 4733 (telephone events), RFC 5761 (rtcp-mux).
 //!
 //! ```text

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Flag, Recording};
+use crate::model::{Flag, Recording, WallTime};
 
 use super::Status;
 
@@ -72,7 +72,7 @@ fn recordings(page: &mut String, title: &str, none: &str, recordings: &[Recordin
         return write!(page, "<p>{none}</p></section>");
     }
     page.push_str(
-        "<div class=scroll><table><thead><tr><th>Recording<th>Parties<th>Began<th>Length<th>Packets<th>Lost<th>State</tr></thead><tbody>",
+        "<div class=scroll><table><thead><tr><th>Recording<th>Parties<th>Began (UTC)<th>Length<th>Packets<th>Lost<th>State</tr></thead><tbody>",
     );
     for recording in recordings {
         let sum =
@@ -85,7 +85,7 @@ fn recordings(page: &mut String, title: &str, none: &str, recordings: &[Recordin
             "<tr><td>{}<td>{}<td>{}<td>{length}<td>{}<td>{}<td>{}{}</tr>",
             Text(&recording.id.0),
             Text(&parties.join(" – ")),
-            recording.started,
+            seconds(recording.started),
             sum(|c| c.packets),
             sum(|c| c.lost),
             stage(recording),
@@ -118,6 +118,11 @@ fn flags(flags: &[Flag]) -> String {
         Flag::Damaged => "damaged",
     };
     flags.iter().map(|flag| format!(", {}", name(flag))).collect()
+}
+
+/// `2026-03-02 14:05:59`: people need no milliseconds.
+fn seconds(time: WallTime) -> String {
+    time.to_string().replace('T', " ").split('.').next().unwrap_or_default().to_owned()
 }
 
 fn duration(s: u64) -> String {
