@@ -12,5 +12,6 @@ mod pcap;
 mod restart;
 mod schema;
 mod sipp;
+mod senders;
 mod site;
 mod wav;
