@@ -268,6 +268,7 @@ impl Surroundings for Outside<'_> {
             recording_id: opening.recording_id.clone(),
             origin: opening.origin,
             local: Some(self.own),
+            port: None,
             remote: remote(opening.line),
             payloads: payloads(opening.line),
             paused: !opening.line.active,
