@@ -44,6 +44,7 @@ fn spec(remote: SocketAddr) -> StreamSpec {
         recording_id: RecordingId("test".into()),
         origin: MonoTime(0),
         local: None,
+        port: None,
         remote: Remote { rtp: remote, rtcp: None, mux: false },
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
 use crate::model::recording::Note;
-use crate::model::{EndReason, Line, Recording, RecordingId, SavedSession, StreamKey};
+use crate::model::{EndReason, Line, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Opening, Refusal, SessionKey, Surroundings};
 use crate::rtp::{Media, PayloadMap, Remote, StreamChange, StreamSpec};
+use crate::session::Session;
 use crate::session::lines::lines;
 use crate::session::multipart::{Part, parts};
 use crate::session::siprec::{self, Metadata};
-use crate::session::Session;
 use crate::sip::message::Request;
 use crate::sip::sdp::{LocalDescription, SessionDescription};
-use crate::sip::{DialogId, Event, Flow, Headers, Method, NothingPending, SavedDialog, SipDriver, StatusCode};
+use crate::sip::{DialogId, Event, Flow, Headers, Method, NothingPending, RestoreError, SipDriver, StatusCode};
 use crate::spool::Reader;
 
 use super::Daemon;
@@ -320,7 +320,9 @@ impl Surroundings for Outside<'_> {
 
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
         let saved = Saved::deserialize(&session.dialog).ok()?;
-        let dialog = self.sip.endpoint().restore(self.now.mono, saved.dialog)?;
+        let restored = self.sip.endpoint().restore(self.now.mono, saved.dialog);
+        let warn = |error: &RestoreError| tracing::error!(call_id = %session.call_id, "the session cannot go on after the restart: {error}");
+        let dialog = restored.inspect_err(warn).ok()?;
         let flow = self.sip.endpoint().flow(dialog)?;
         self.dialogs.insert(key(dialog), Dialog { flow, local: saved.local, is_settled: saved.is_settled });
         Some(key(dialog))

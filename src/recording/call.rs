@@ -62,7 +62,15 @@ impl Call {
     /// Without any session yet.
     pub(super) fn new(recording: Recording, origin: MonoTime) -> Call {
         let next_leg = recording.legs.iter().map(|leg| u16::from(leg.no.0) + 1).max().unwrap_or(0);
-        Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), next_leg, over_at: None, described_at: MonoTime::default() }
+        Call {
+            recording,
+            origin,
+            sessions: Vec::new(),
+            streams: Vec::new(),
+            next_leg,
+            over_at: None,
+            described_at: MonoTime::default(),
+        }
     }
 
     /// Adds the metadata of a further session; what the first one said stays.
@@ -131,12 +139,8 @@ impl Call {
     /// Goes on with a leg whose stream has been opened again after a restart of the box.
     pub(super) fn resume_leg(&mut self, now: Now, no: LegNo, line: &Line) {
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return };
-        let before = Heard {
-            counters: leg.counters,
-            ssrcs: leg.ssrcs.clone(),
-            digits: leg.digits.clone(),
-            clock: leg.clock.clone(),
-        };
+        let before =
+            Heard { counters: leg.counters, ssrcs: leg.ssrcs.clone(), digits: leg.digits.clone(), clock: leg.clock.clone() };
         self.streams.push(StreamState { leg: no, paused: !line.active, last_packet: now.mono, before });
     }
 

@@ -487,7 +487,9 @@ fn resume_session(now: Now, call: &mut Call, saved: &SavedSession, outside: &mut
     let no = call.recording.no;
     let mut lines = Vec::with_capacity(saved.lines.len());
     for line in &saved.lines {
-        lines.push(line.as_ref().and_then(|(leg, line)| resume_line(now, call, StreamKey { recording: no, leg: *leg }, line, outside)));
+        lines.push(
+            line.as_ref().and_then(|(leg, line)| resume_line(now, call, StreamKey { recording: no, leg: *leg }, line, outside)),
+        );
     }
     if lines.iter().all(Option::is_none) {
         return Some(Action::Bye(key));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
 use crate::model::{
-    Channel, EndReason, LegCounters, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport, TenantId,
-    WallTime,
+    Channel, EndReason, LegCounters, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
+    StreamReport, TenantId, WallTime,
 };
 use crate::session::{Party, Session};
 

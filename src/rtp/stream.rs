@@ -55,6 +55,9 @@ pub struct StreamSpec {
     pub origin: MonoTime,
     /// The address of the box to listen at; none: the configured one.
     pub local: Option<IpAddr>,
+    /// The RTP port to listen at and no other, because the peer of a call from before a restart sends there; none: the next
+    /// free one.
+    pub port: Option<u16>,
     /// Where the peer is.
     pub remote: Remote,
     /// What its payload types mean.

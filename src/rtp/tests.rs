@@ -37,6 +37,7 @@ pub(super) fn spec(remote: SocketAddr) -> StreamSpec {
         recording_id: RecordingId("test".into()),
         origin: mono(0),
         local: None,
+        port: None,
         remote: Remote { rtp: remote, rtcp: None, mux: false },
         payloads: payloads(),
         paused: false,

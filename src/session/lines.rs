@@ -70,7 +70,10 @@ mod tests {
         let lines = read("m=audio 4000 RTP/AVP 18 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n").unwrap();
         let line = lines[0].as_ref().unwrap();
         assert_eq!((line.law, line.remote.port(), line.remote_rtcp.unwrap().port()), (Law::Pcma, 4000, 4001));
-        assert_eq!(line.payloads, [(8, Payload::Audio(Law::Pcma)), (0, Payload::Audio(Law::Pcmu)), (101, Payload::TelephoneEvent)]);
+        assert_eq!(
+            line.payloads,
+            [(8, Payload::Audio(Law::Pcma)), (0, Payload::Audio(Law::Pcmu)), (101, Payload::TelephoneEvent)]
+        );
     }
 
     #[test]

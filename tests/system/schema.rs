@@ -42,7 +42,11 @@ fn the_documented_check_of_checksums_works() {
     let command = documents.lines().map(str::trim).find(|line| line.starts_with("jq ")).unwrap();
     let check = Command::new("sh").args(["-c", command]).current_dir(&recording.folder).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout);
-    assert!(check.status.success() && said.contains("audio.wav: OK"), "{command}: {said}{}", String::from_utf8_lossy(&check.stderr));
+    assert!(
+        check.status.success() && said.contains("audio.wav: OK"),
+        "{command}: {said}{}",
+        String::from_utf8_lossy(&check.stderr)
+    );
 }
 
 #[test]

@@ -41,7 +41,8 @@ fn compare(recording: &Arrived, dump: &Path, name: &str) {
 fn siprec_parties_come_by_labels() {
     let recording = recorded(&["--mode", "siprec"]);
     let legs = recording.json["nearend"]["legs"].as_array().unwrap();
-    let labels: Vec<_> = legs.iter().map(|leg| (leg["channel"].as_u64().unwrap(), leg["label"].is_string(), leg["dn"].is_string())).collect();
+    let labels: Vec<_> =
+        legs.iter().map(|leg| (leg["channel"].as_u64().unwrap(), leg["label"].is_string(), leg["dn"].is_string())).collect();
     assert_eq!(labels, [(1, true, true), (2, true, true)]);
     assert_eq!(recording.json["nearend"]["dialect"], "siprec");
     let notes = recording.json["nearend"]["notes"].to_string();
@@ -65,7 +66,8 @@ fn loss_reorder_and_duplicates_of_a_bad_network() {
 #[test]
 fn digits_are_metadata_and_never_audio() {
     let recording = recorded(&["--dtmf", "15#"]);
-    let digits: String = recording.json["nearend"]["legs"][1]["digits"].as_array().unwrap().iter().map(|d| d["digit"].as_str().unwrap()).collect();
+    let digits: String =
+        recording.json["nearend"]["legs"][1]["digits"].as_array().unwrap().iter().map(|d| d["digit"].as_str().unwrap()).collect();
     assert_eq!(digits, "15#");
 }
 
@@ -87,7 +89,10 @@ fn calls_over_ipv6() {
     let site = Site::start_with("[sip] listen = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]");
     let line = site.log_line(&["ready"]);
     for transport in ["udp", "tcp"] {
-        let address = line.split_whitespace().find_map(|word| word.trim_start_matches("sip=").strip_prefix(&format!("{transport}:"))).unwrap();
+        let address = line
+            .split_whitespace()
+            .find_map(|word| word.trim_start_matches("sip=").strip_prefix(&format!("{transport}:")))
+            .unwrap();
         msr(&site, &format!("sip:{address}"), &["--transport", transport, "--duration", "1s", "--local", "::1"]);
     }
     for recording in site.wait_for_recordings(2) {

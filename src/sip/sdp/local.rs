@@ -6,14 +6,7 @@ use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
 use super::{AudioMedia, Codec, Direction, SessionDescription};
 
-/// What the box has said of itself in one dialog. Its version counts up when, and only when, the description changes
-/// (RFC 3264 §8).
-#[derive(Clone, Debug)]
-pub struct LocalDescription {
-    session_id: u64,
-    version: u64,
-    last: Option<Session>,
-}
+pub use crate::model::LocalDescription;
 
 impl LocalDescription {
     /// A dialog's description; `session_id` shall be unique on this box (RFC 8866 §5.2).
@@ -44,7 +37,7 @@ impl LocalDescription {
     /// An offer for a re-INVITE that brought none: the lines as they are, wanting audio again on each that has a port. None
     /// before the first description.
     pub fn offer_again(&mut self, own: IpAddr) -> Option<Vec<u8>> {
-        let mut medias = self.last.as_ref()?.medias.clone();
+        let mut medias = Session::parse(self.last.as_ref()?.as_bytes()).ok()?.medias;
         let is_direction = |a: &Attribute| a.attribute == "inactive" || a.attribute == "recvonly";
         for attribute in medias.iter_mut().filter(|media| media.port != 0).flat_map(|media| &mut media.attributes) {
             if is_direction(attribute) {
@@ -60,14 +53,13 @@ impl LocalDescription {
         session.connection = Some(Connection::from_ip_addr(own));
         session.times = vec![Time::new(0, 0)];
         session.medias = medias;
-        if self.last.as_ref().is_some_and(|last| *last != session) {
+        let mut text = session.to_string();
+        if self.last.as_ref().is_some_and(|last| *last != text) {
             self.version += 1;
             session.origin.sess_version = self.version;
+            text = session.to_string();
         }
-        let mut bytes = Vec::new();
-        session.write(&mut bytes).expect("writing into a Vec cannot fail");
-        self.last = Some(session);
-        bytes
+        self.last.insert(text).clone().into_bytes()
     }
 }
 
