@@ -48,6 +48,7 @@ fn spec(remote: SocketAddr) -> StreamSpec {
         remote: Remote { rtp: remote, rtcp: None, mux: false },
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
+        anchor: None,
     }
 }
 

@@ -26,7 +26,6 @@ use super::Daemon;
 struct Saved {
     dialog: SavedDialog,
     local: LocalDescription,
-    is_settled: bool,
 }
 
 /// What the daemon keeps of a dialog.
@@ -225,7 +224,10 @@ impl Daemon {
     /// Writes down what is needed to go on with a dialog after a restart.
     fn settle_dialog(&mut self, now: Now, dialog: DialogId) {
         let (Some(known), Some(saved)) = (self.dialogs.get(&key(dialog)), self.sip.endpoint().save(dialog)) else { return };
-        let saved = Saved { dialog: saved, local: known.local.clone(), is_settled: known.is_settled };
+        if !known.is_settled {
+            return; // the answer to our offer would come while we are away: nothing could be gone on with
+        }
+        let saved = Saved { dialog: saved, local: known.local.clone() };
         match serde_json::to_value(&saved) {
             Ok(saved) => self.calls.settled(now, key(dialog), saved),
             Err(error) => tracing::error!("a dialog cannot be saved: {error}"),
@@ -310,6 +312,7 @@ impl Surroundings for Outside<'_> {
             remote: remote(opening.line),
             payloads: payloads(opening.line),
             paused: !opening.line.active,
+            anchor: opening.anchor,
         };
         self.media.open(&spec).map_err(|e| e.to_string())
     }
@@ -324,7 +327,7 @@ impl Surroundings for Outside<'_> {
         let warn = |error: &RestoreError| tracing::error!(call_id = %session.call_id, "the session cannot go on after the restart: {error}");
         let dialog = restored.inspect_err(warn).ok()?;
         let flow = self.sip.endpoint().flow(dialog)?;
-        self.dialogs.insert(key(dialog), Dialog { flow, local: saved.local, is_settled: saved.is_settled });
+        self.dialogs.insert(key(dialog), Dialog { flow, local: saved.local, is_settled: true });
         Some(key(dialog))
     }
 

@@ -29,6 +29,7 @@ pub(crate) fn leg(no: u8, channel: Channel) -> Leg {
         counters: LegCounters::default(),
         ssrcs: Vec::new(),
         digits: Vec::new(),
+        anchor: None,
         clock: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, TenantId, WallTime};
+use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,7 +102,7 @@ pub enum Stage {
 }
 
 /// Why a recording or a leg ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndReason {
     /// BYE from the sender.
@@ -158,9 +158,19 @@ pub struct Leg {
     /// Telephone-event digits (RFC 4733) with their place.
     #[serde(default)]
     pub digits: Vec<Digit>,
+    /// Where its RTP clock stands on the time line; what a restart of the box goes on from.
+    #[serde(default)]
+    pub anchor: Option<RtpAnchor>,
     /// RTCP sender reports that tie the leg's RTP clock to the sender's: the first and the latest.
     #[serde(default)]
     pub clock: Vec<ClockPoint>,
+}
+
+impl Leg {
+    /// Whether it stands in an offer of the box that has not been answered yet.
+    pub fn is_unanswered(&self) -> bool {
+        self.remote.ip().is_unspecified() && self.remote.port() == 0
+    }
 }
 
 /// Counts of one leg. `lost` is what never came, after reordering; the others are packets.
@@ -232,6 +242,17 @@ pub struct Digit {
     pub digit: char,
     /// How long it lasted.
     pub duration_ms: u32,
+}
+
+/// A moment of a sender's RTP clock and its place: all other places follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtpAnchor {
+    /// Whose clock.
+    pub ssrc: u32,
+    /// A timestamp of it.
+    pub time: RtpTime,
+    /// Where that lies.
+    pub at: MediaTime,
 }
 
 /// One sender report: RTP timestamp and NTP time of the same instant, and where that is on the time line.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::recording::{ClockPoint, Digit};
+use super::recording::{ClockPoint, Digit, RtpAnchor};
 use super::{LegCounters, LegNo, MonoTime, RecordingNo};
 
 /// Which stream: the leg of a recording.
@@ -30,6 +30,8 @@ pub struct StreamReport {
     pub digits: Vec<Digit>,
     /// Sender reports, the first and the latest.
     pub clock: Vec<ClockPoint>,
+    /// Where its source's RTP clock stands on the time line.
+    pub anchor: Option<RtpAnchor>,
     /// When the last packet of its source arrived.
     pub last_packet: Option<MonoTime>,
     /// The stream is closed, and all its blocks have been handed to the spool.
@@ -67,6 +69,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// Whether it is the box's own offer, to which no answer has come yet.
+    pub fn is_offer(&self) -> bool {
+        self.remote.ip().is_unspecified() && self.remote.port() == 0
+    }
+
     /// A line that the box offers itself: nobody is known at its other end.
     pub fn offered() -> Line {
         Line {

@@ -128,6 +128,7 @@ impl Call {
             counters: LegCounters::default(),
             ssrcs: Vec::new(),
             digits: Vec::new(),
+            anchor: None,
             clock: Vec::new(),
         });
         self.streams.push(StreamState { leg, paused: !line.active, last_packet: now.mono, before: Heard::default() });
@@ -182,7 +183,8 @@ impl Call {
     }
 
     /// A delayed offer has been answered: the leg's line is known only now, so nothing before counts as a pause.
-    pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) {
+    /// Gives its channel.
+    pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) -> Option<Channel> {
         self.recording.masks.retain(|mask| mask.leg != Some(no));
         if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
             stream.paused = !line.active;
@@ -194,6 +196,7 @@ impl Call {
             leg.law = line.law;
         }
         self.change_leg(now, no, Some(line));
+        self.recording.legs.iter().find(|leg| leg.no == no).map(|leg| leg.channel)
     }
 
     /// A leg whose line was refused never was.
@@ -225,6 +228,7 @@ impl Call {
         leg.counters = before.counters.plus(&facts.counters);
         leg.ssrcs = before.ssrcs.iter().chain(&facts.ssrcs).copied().collect();
         leg.ssrcs.dedup();
+        leg.anchor = facts.anchor.or(leg.anchor);
         leg.digits = before.digits.iter().chain(&facts.digits).copied().collect();
         // The first and the latest: what tells clocks apart is the distance between them.
         let points: Vec<ClockPoint> = before.clock.iter().chain(&facts.clock).copied().collect();

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::{Note, Stage};
+use crate::model::recording::{Note, RtpAnchor, Stage};
 use crate::model::{
-    Channel, EndReason, Flag, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport,
+    Channel, EndReason, Flag, Leg, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport,
     TenantId, WallTime,
 };
 use crate::session::Session;
@@ -49,6 +49,8 @@ pub struct Opening<'a> {
     pub line: &'a Line,
     /// Where the peer sends already, after a restart; none: anywhere.
     pub local: Option<SocketAddr>,
+    /// Where the stream's clock stood before a restart.
+    pub anchor: Option<RtpAnchor>,
 }
 
 /// What the station asks of the outside while it decides.
@@ -263,9 +265,10 @@ impl Calls {
         let (call_id, legs) = (session.call_id.clone(), session.lines.clone());
         call.save_session(&call_id, lines, &legs);
         let mut closed = Vec::new();
+        let mut taken = Vec::new();
         for (i, leg) in offered.into_iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
             match lines.get(i).and_then(Option::as_ref) {
-                Some(line) => call.start_leg(now.wall, leg, line),
+                Some(line) => taken.extend(call.start_leg(now.wall, leg, line)),
                 None => {
                     call.forget_leg(leg);
                     closed.push(Action::Close(StreamKey { recording: no, leg }));
@@ -273,6 +276,9 @@ impl Calls {
             }
         }
         self.actions.extend(closed);
+        for channel in taken {
+            self.replace(now, no, channel, &call_id);
+        }
         kept
     }
 
@@ -309,8 +315,9 @@ impl Calls {
         let key = report.key;
         let timeout = self.config.media_timeout;
         let Some(call) = self.calls.get_mut(&key.recording) else { return };
+        let is_first = report.anchor.is_some() && call.recording.legs.iter().any(|leg| leg.no == key.leg && leg.anchor.is_none());
         let closed = call.report(now, report);
-        if closed || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
+        if closed || is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
             call.described_at = now.mono;
             self.actions.push(Action::Describe(Box::new(call.recording.clone())));
         }
@@ -444,9 +451,11 @@ impl Calls {
             call.free_channel()
         });
         let key = StreamKey { recording: no, leg };
-        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: None };
+        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: None, anchor: None };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
-        self.replace(now, no, channel, &session.call_id);
+        if !line.is_offer() {
+            self.replace(now, no, channel, &session.call_id);
+        }
         if let Some(call) = self.calls.get_mut(&no) {
             call.add_leg(now, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
         }
@@ -456,8 +465,9 @@ impl Calls {
     /// A further session for a channel that still has a live one: the media server behind the old one has failed over.
     fn replace(&mut self, now: Now, no: RecordingNo, channel: Channel, by_call_id: &str) {
         let Some(call) = self.calls.get(&no) else { return };
-        let old = call.recording.legs.iter().find(|l| l.channel == channel && l.end_reason.is_none() && l.call_id != by_call_id);
-        let Some(old) = old.map(|leg| leg.no) else { return };
+        let is_old = |leg: &&Leg| leg.channel == channel && leg.end_reason.is_none() && leg.call_id != by_call_id;
+        let mut old = call.recording.legs.iter().filter(is_old).filter(|leg| !leg.is_unanswered());
+        let Some(old) = old.next().map(|leg| leg.no) else { return };
         let Some(key) = call.sessions.iter().find(|s| s.lines.contains(&Some(old))).map(|s| s.key) else { return };
         tracing::warn!(recording = %call.recording.id, channel = channel.number(), "another session took over this channel; the old one is ended");
         self.actions.push(Action::Bye(key));
@@ -500,8 +510,9 @@ fn resume_session(now: Now, call: &mut Call, saved: &SavedSession, outside: &mut
 }
 
 fn resume_line(now: Now, call: &mut Call, key: StreamKey, line: &Line, outside: &mut dyn Surroundings) -> Option<LegNo> {
-    let local = call.recording.legs.iter().find(|leg| leg.no == key.leg)?.local;
-    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: Some(local) };
+    let leg = call.recording.legs.iter().find(|leg| leg.no == key.leg)?;
+    let (local, anchor) = (Some(leg.local), leg.anchor);
+    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local, anchor };
     match outside.open(&opening) {
         Ok(_) => {
             call.resume_leg(now, key.leg, line);

@@ -140,6 +140,7 @@ fn report(key: StreamKey, last_packet: Option<MonoTime>, closed: bool) -> Stream
         ssrcs: Vec::new(),
         digits: Vec::new(),
         clock: Vec::new(),
+        anchor: None,
         last_packet,
         closed,
     }
@@ -307,6 +308,24 @@ fn the_answer_to_a_delayed_offer_decides_which_lines_there_were() {
     assert_eq!(kept, [Some(StreamKey { recording: RecordingNo(1), leg: LegNo(0) }), None]);
     assert_eq!(world.the(1).legs.len(), 1);
     assert_eq!(world.open.len(), 1);
+}
+
+#[test]
+fn two_delayed_offers_do_not_take_each_others_channels() {
+    for (first, second) in [(BOTH, TWO), (TWO, BOTH)] {
+        let mut world = World::new();
+        let offered = |channels: &[Option<Channel>]| vec![Some(Line::offered()); channels.len()];
+        world.admit(1, &session("r", "a", first), &offered(first)).unwrap();
+        world.admit(2, &session("r", "b", second), &offered(second)).unwrap();
+        for key in [1, 2] {
+            world.calls.answered(world.now, SessionKey(key), &[line(4000, true)]);
+            world.settle();
+        }
+        assert!(!world.actions.iter().any(|action| matches!(action, Action::Bye(_))), "{:?}", world.actions);
+        let mut legs: Vec<_> = world.calls.recordings().next().unwrap().legs.iter().map(|leg| (leg.channel, leg.end_reason)).collect();
+        legs.sort();
+        assert_eq!(legs, [(Channel::Recorded, None), (Channel::Other, None)]);
+    }
 }
 
 #[test]

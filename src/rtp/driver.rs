@@ -40,6 +40,9 @@ const RTCP_SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Reports to the main thread and, on the average, to the peer (RFC 3550 §6.2).
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// The first report comes early: with it the ledger learns where the stream's clock stands, should the box be killed.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
+
 /// Reports that may wait for the main thread. When it is full, a running total is left out (the next one holds it, too), and
 /// the last report of a stream waits.
 const REPORTS_WAITING: usize = 1_024;
@@ -167,7 +170,7 @@ impl Media {
             rtcp,
             ssrc: fastrand::u32(..),
             closing: false,
-            next_report: now.after(REPORT_EVERY),
+            next_report: now.after(FIRST_REPORT),
             next_rtcp: now.after(rtcp_interval()),
         };
         self.commands.send(Command::Open(Box::new(stream))).map_err(|_| OpenError::Stopped)?;

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::block::Law;
-use crate::model::recording::ClockPoint;
+use crate::model::recording::{ClockPoint, RtpAnchor};
 use crate::model::{LegCounters, LegNo, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
 
 use super::blocks::{OpenBlocks, Placed, Pool, Samples};
@@ -64,6 +64,8 @@ pub struct StreamSpec {
     pub payloads: PayloadMap,
     /// Nothing is kept for now.
     pub paused: bool,
+    /// Where the source's clock stood before a restart of the box.
+    pub anchor: Option<RtpAnchor>,
 }
 
 /// What a renegotiation changes; none: as before.
@@ -94,6 +96,8 @@ pub struct Stream {
     /// The first packet of what may be a new source.
     held: Option<Held>,
     timeline: Timeline,
+    /// What is known of the source from before a restart of the box.
+    anchor: Option<RtpAnchor>,
     blocks: OpenBlocks,
     digits: Digits,
     counters: LegCounters,
@@ -132,6 +136,7 @@ impl Stream {
             receiver: None,
             held: None,
             timeline: Timeline::new(spec.origin),
+            anchor: spec.anchor,
             blocks: OpenBlocks::new(spec.key.recording, spec.key.leg),
             digits: Digits::default(),
             counters: LegCounters::default(),
@@ -225,7 +230,9 @@ impl Stream {
             None => Vec::new(),
         };
         let (ssrcs, digits) = (self.ssrcs.to_vec(), self.digits.all().to_vec());
-        StreamReport { key: self.key, counters, ssrcs, digits, clock, last_packet: self.last_packet, closed }
+        let newest = self.receiver.as_ref().zip(self.timeline.newest());
+        let anchor = newest.map(|(receiver, (time, at))| RtpAnchor { ssrc: receiver.ssrc(), time, at });
+        StreamReport { key: self.key, counters, ssrcs, digits, clock, anchor, last_packet: self.last_packet, closed }
     }
 
     /// Writes a receiver report; gives where it goes and its length. None: the peer takes none, or nothing was received.
@@ -315,6 +322,9 @@ impl Stream {
             self.lost_before += last.lost();
         }
         self.timeline.forget_source();
+        if let Some(anchor) = self.anchor.take().filter(|anchor| anchor.ssrc == ssrc) {
+            self.timeline.go_on_from(anchor.time, anchor.at);
+        }
         if !self.ssrcs.contains(&ssrc) {
             let _ = self.ssrcs.push(ssrc); // only the first ones are kept
         }

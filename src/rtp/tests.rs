@@ -41,6 +41,7 @@ pub(super) fn spec(remote: SocketAddr) -> StreamSpec {
         remote: Remote { rtp: remote, rtcp: None, mux: false },
         payloads: payloads(),
         paused: false,
+        anchor: None,
     }
 }
 

@@ -48,6 +48,7 @@ fn leg(no: u8, channel: Channel) -> Leg {
         counters: LegCounters::default(),
         ssrcs: vec![],
         digits: vec![],
+        anchor: None,
         clock: vec![],
     }
 }

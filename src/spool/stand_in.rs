@@ -71,6 +71,7 @@ impl StandIn {
             counters: LegCounters::default(),
             ssrcs: Vec::new(),
             digits: Vec::new(),
+            anchor: None,
             clock: Vec::new(),
         }
     }

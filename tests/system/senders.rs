@@ -16,15 +16,15 @@ pub(crate) fn msr(site: &Site, to: &str, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// One call with these arguments: the recording that came of it, compared with what was sent.
-fn recorded(arguments: &[&str]) -> Arrived {
+/// One call with these arguments: the box and the recording that came of it, compared with what was sent.
+fn recorded(arguments: &[&str]) -> (Site, Arrived) {
     let site = Site::start();
     let dump = site.path("sent").display().to_string();
     let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
     let said = msr(&site, &to, &[&["--local", &local, "--dump", &dump, "--duration", "4s"], arguments].concat());
     let [recording] = <[Arrived; 1]>::try_from(site.wait_for_recordings(1)).unwrap_or_else(|_| unreachable!());
     compare(&recording, Path::new(&dump), said["list"][0]["recording_id"].as_str().unwrap());
-    recording
+    (site, recording)
 }
 
 /// Every sample that was sent is in its place; the dump has silence where nothing was sent.
@@ -39,7 +39,7 @@ fn compare(recording: &Arrived, dump: &Path, name: &str) {
 
 #[test]
 fn siprec_parties_come_by_labels() {
-    let recording = recorded(&["--mode", "siprec"]);
+    let (_site, recording) = recorded(&["--mode", "siprec"]);
     let legs = recording.json["nearend"]["legs"].as_array().unwrap();
     let labels: Vec<_> =
         legs.iter().map(|leg| (leg["channel"].as_u64().unwrap(), leg["label"].is_string(), leg["dn"].is_string())).collect();
@@ -51,13 +51,13 @@ fn siprec_parties_come_by_labels() {
 
 #[test]
 fn a_law_over_tcp_with_other_packet_sizes() {
-    let recording = recorded(&["--transport", "tcp", "--law", "pcma", "--ptime", "60", "--mode", "one-session"]);
+    let (_site, recording) = recorded(&["--transport", "tcp", "--law", "pcma", "--ptime", "60", "--mode", "one-session"]);
     assert_eq!(recording.wav().format_tag, 6, "A-law stays A-law");
 }
 
 #[test]
 fn loss_reorder_and_duplicates_of_a_bad_network() {
-    let recording = recorded(&["--loss", "3", "--reorder", "5", "--duplicate", "2", "--seed", "11"]);
+    let (_site, recording) = recorded(&["--loss", "3", "--reorder", "5", "--duplicate", "2", "--seed", "11"]);
     let legs = recording.json["nearend"]["legs"].as_array().unwrap();
     let sum = |name: &str| legs.iter().map(|leg| leg[name].as_u64().unwrap()).sum::<u64>();
     assert!(sum("lost") > 0 && sum("reordered") > 0 && sum("duplicates") > 0, "{legs:?}");
@@ -65,7 +65,7 @@ fn loss_reorder_and_duplicates_of_a_bad_network() {
 
 #[test]
 fn digits_are_metadata_and_never_audio() {
-    let recording = recorded(&["--dtmf", "15#"]);
+    let (_site, recording) = recorded(&["--dtmf", "15#"]);
     let digits: String =
         recording.json["nearend"]["legs"][1]["digits"].as_array().unwrap().iter().map(|d| d["digit"].as_str().unwrap()).collect();
     assert_eq!(digits, "15#");
@@ -73,14 +73,14 @@ fn digits_are_metadata_and_never_audio() {
 
 #[test]
 fn a_paused_call_has_its_silence_in_place() {
-    let recording = recorded(&["--pause", "1s:1s"]);
+    let (_site, recording) = recorded(&["--pause", "1s:1s"]);
     let masks = recording.json["mediaFiles"][0]["masks"].as_array().unwrap();
     assert!(masks.iter().any(|m| m["type"] == "paused") && masks.iter().any(|m| m["type"] == "resume"), "{masks:?}");
 }
 
 #[test]
 fn a_delayed_offer_behind_a_resource_manager() {
-    let recording = recorded(&["--delayed-offer", "--record-route"]);
+    let (_site, recording) = recorded(&["--delayed-offer", "--record-route"]);
     assert_eq!(recording.json["nearend"]["legs"].as_array().unwrap().len(), 2);
 }
 
