@@ -53,6 +53,8 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         headers: Vec::new(),
         notes: Vec::new(),
         files: Vec::new(),
+        sessions: Vec::new(),
+        restarts: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, LegNo, MediaTime, RecordingId, RecordingNo, TenantId, WallTime};
+use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, TenantId, WallTime};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub struct Recording {
     pub end_reason: Option<EndReason>,
     /// How far it is.
     pub stage: Stage,
+    /// The sessions that are up, with what is needed to go on with them after a restart; none once it is over.
+    #[serde(default)]
+    pub sessions: Vec<SavedSession>,
+    /// When the box came back in the middle of the call.
+    #[serde(default)]
+    pub restarts: Vec<WallTime>,
     /// All legs in the order of arrival; several may share a channel (failover, continuation).
     pub legs: Vec<Leg>,
     /// Paused and resumed, in order.
@@ -54,6 +60,17 @@ pub struct Recording {
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
+}
+
+/// A SIP session as it is kept over a restart of the box.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSession {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// For each m-line: its leg and what was negotiated; none: the line was refused.
+    pub lines: Vec<Option<(LegNo, Line)>>,
+    /// The dialog, in the form of the SIP side; null until it is accepted.
+    pub dialog: serde_json::Value,
 }
 
 /// The kind of sender, which decides how its messages are read.
@@ -180,6 +197,30 @@ pub struct LegCounters {
     pub resyncs: u64,
     /// Interarrival jitter in µs (RFC 3550 §6.4.1), the last value.
     pub jitter_us: u64,
+}
+
+impl LegCounters {
+    /// Both together; of the jitters the greater.
+    #[must_use]
+    pub fn plus(self, other: &LegCounters) -> LegCounters {
+        LegCounters {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            lost: self.lost + other.lost,
+            late: self.late + other.late,
+            reordered: self.reordered + other.reordered,
+            duplicates: self.duplicates + other.duplicates,
+            wrong_source: self.wrong_source + other.wrong_source,
+            wrong_payload_type: self.wrong_payload_type + other.wrong_payload_type,
+            malformed: self.malformed + other.malformed,
+            masked: self.masked + other.masked,
+            overrun: self.overrun + other.overrun,
+            kernel_drops: self.kernel_drops + other.kernel_drops,
+            comfort_noise: self.comfort_noise + other.comfort_noise,
+            resyncs: self.resyncs + other.resyncs,
+            jitter_us: self.jitter_us.max(other.jitter_us),
+        }
+    }
 }
 
 /// A telephone-event digit.

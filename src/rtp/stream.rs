@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use crate::model::block::Law;
 use crate::model::recording::ClockPoint;
-use crate::model::{LegCounters, LegNo, MonoTime, RecordingId, RtpTime, StreamKey, StreamReport};
+use crate::model::{LegCounters, LegNo, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
 
 use super::blocks::{OpenBlocks, Placed, Pool, Samples};
 use super::digits::Digits;
-use super::packet::{self, Datagram, Packet, Payload, PayloadMap, TelephoneEvent};
+use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
 use super::rtcp;
 use super::source::Source;
 use super::stats::{Order, Receiver};

@@ -26,6 +26,8 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         headers: vec![],
         notes: vec![],
         files: vec![],
+        sessions: vec![],
+        restarts: vec![],
     }
 }
 

@@ -48,6 +48,8 @@ impl StandIn {
             headers: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            sessions: Vec::new(),
+            restarts: Vec::new(),
         }
     }
 
