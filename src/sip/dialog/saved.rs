@@ -1,8 +1,10 @@
 //! A dialog over a restart: what is kept of it, and how it goes on (RFC 3261 §12.2).
 
-use super::*;
+use super::super::flow::{Flow, ReplyPath};
+use super::super::session_timer::SessionTimer;
+use super::super::uri::{Uri, UriError};
+use super::{Dialog, DialogKey};
 use crate::model::dialog::{SavedBody, SavedDialog, WireBytes};
-use crate::sip::uri::UriError;
 
 /// Requests of ours that may have been sent after the dialog was saved: their CSeq numbers must not be used again.
 const CSEQ_AHEAD: u32 = 1_000;

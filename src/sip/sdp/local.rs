@@ -129,6 +129,8 @@ fn direction(direction: Direction) -> Attribute {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn addr(text: &str) -> SocketAddr {
@@ -177,6 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn the_version_goes_on_after_a_restart() {
+        let own = "192.0.2.30".parse().unwrap();
+        let ports = [Some(addr("192.0.2.30:20000"))];
+        let (on, held) = (parse("v=0\r\nm=audio 4000 RTP/AVP 0\r\n"), parse("v=0\r\nm=audio 4000 RTP/AVP 0\r\na=inactive\r\n"));
+        let restart = |local| serde_json::from_str::<LocalDescription>(&serde_json::to_string(&local).unwrap()).unwrap();
+        let mut local = restart(LocalDescription::new(5));
+        assert_eq!(local.offer_again(own), None);
+        local.answer(&on, &ports, own);
+        let held_before = local.answer(&held, &ports, own);
+        let mut local = restart(local);
+        assert_eq!(local.answer(&held, &ports, own), held_before);
+        let offer = text(restart(local.clone()).offer_again(own).unwrap());
+        assert_eq!(offer, text(held_before).replace("o=- 5 1 ", "o=- 5 2 ").replace("inactive", "recvonly"));
+        assert!(text(local.answer(&on, &ports, own)).contains("o=- 5 2 "));
+    }
+
+    #[test]
     fn the_offer_of_a_delayed_one() {
         let ports = [addr("192.0.2.30:20000"), addr("192.0.2.30:20002")];
         let offer = parse(&text(LocalDescription::new(1).offer(&ports, ports[0].ip())));
@@ -184,6 +203,22 @@ mod tests {
         for media in &offer.media {
             assert_eq!(media.direction, Direction::RecvOnly);
             assert_eq!(media.negotiate().unwrap().iter().map(|c| c.payload_type).collect::<Vec<_>>(), [0, 8, 13, 101]);
+        }
+    }
+
+    proptest! {
+        /// What has been answered, whatever the offer was, can be offered again; and that is no change.
+        #[test]
+        fn every_answer_can_be_offered_again(
+            lines in prop::collection::vec("m=(audio|video|\\PC{0,3}) [0-9]{1,4} (RTP/AVP|\\PC{0,5}) ?[0-9 ]{0,6}|a=label:\\PC{0,5}|a=rtpmap:0 PCMU/8000|a=fmtp:0 \\PC{0,5}", 0..6),
+            port in prop::option::of(1..u16::MAX),
+        ) {
+            let own: IpAddr = "192.0.2.30".parse().unwrap();
+            let Ok(offer) = SessionDescription::parse(format!("v=0\n{}", lines.join("\n")).as_bytes()) else { return Ok(()) };
+            let ports = vec![port.map(|port| SocketAddr::new(own, port)); offer.media.len()];
+            let mut local = LocalDescription::new(5);
+            let answer = local.answer(&offer, &ports, own);
+            prop_assert_eq!(local.offer_again(own), Some(answer));
         }
     }
 }
