@@ -322,7 +322,8 @@ fn two_delayed_offers_do_not_take_each_others_channels() {
             world.settle();
         }
         assert!(!world.actions.iter().any(|action| matches!(action, Action::Bye(_))), "{:?}", world.actions);
-        let mut legs: Vec<_> = world.calls.recordings().next().unwrap().legs.iter().map(|leg| (leg.channel, leg.end_reason)).collect();
+        let mut legs: Vec<_> =
+            world.calls.recordings().next().unwrap().legs.iter().map(|leg| (leg.channel, leg.end_reason)).collect();
         legs.sort();
         assert_eq!(legs, [(Channel::Recorded, None), (Channel::Other, None)]);
     }
