@@ -113,14 +113,15 @@ impl Daemon {
         let offer = body.sdp.map(SessionDescription::parse).transpose().map_err(|e| No::new(400, e.to_string()))?;
         let offered =
             offer.as_ref().map(|sdp| lines(sdp, flow.remote.ip())).transpose().map_err(|why| No::not_acceptable(&why))?;
-        let audio = offered.as_ref().map_or(2, |lines| lines.iter().flatten().count());
-        let session = Session::read(request, body.metadata.as_ref(), audio);
+        let read = |audio_lines| Session::read(request, body.metadata.as_ref(), audio_lines);
+        let audio_lines = offered.as_ref().map_or_else(|| read(1).lines_to_offer(), |lines| lines.iter().flatten().count());
+        let session = read(audio_lines);
         if let Some(why) = self.refusing()
             && !self.calls.would_join(&session)
         {
             return Err(No::unavailable(why));
         }
-        let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); session.lines_to_offer()]);
+        let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); audio_lines]);
         let own = own_address(&self.config, &flow);
         let (calls, mut outside) = self.outside(now, own);
         let admission = calls.admit(now, key(dialog), &session, &lines, &mut outside).map_err(no_room)?;
