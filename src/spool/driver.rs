@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_chann
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::libc::off_t;
+use nix::unistd::{Whence, lseek};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backlog::{Backlog, Batch};
@@ -458,6 +460,16 @@ impl Disk for Folder {
         if self.is_writable { File::open(self.path(segment))?.sync_all() } else { Ok(()) }
     }
 
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()> {
+        self.writable()?;
+        let file = OpenOptions::new().write(true).open(self.path(segment))?;
+        for hole in holes {
+            let (from, len) = (offset(hole.start)?, offset(hole.end - hole.start)?);
+            fallocate(&file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, from, len)?;
+        }
+        Ok(())
+    }
+
     fn remove(&self, segment: SegmentNo) -> io::Result<()> {
         self.writable()?;
         match fs::remove_file(self.path(segment)) {
@@ -509,6 +521,10 @@ impl Disk for Folder {
     }
 }
 
+fn offset(bytes: u64) -> io::Result<off_t> {
+    off_t::try_from(bytes).map_err(|_| ErrorKind::FileTooLarge.into())
+}
+
 struct Segment(File);
 
 impl ReadAt for Segment {
@@ -523,6 +539,12 @@ impl ReadAt for Segment {
             }
         }
         Ok(done)
+    }
+
+    fn hole_end(&self, from: u64) -> u64 {
+        // Behind the last data there is none (ENXIO): the rest is a hole, or nothing.
+        let data = offset(from).and_then(|from| Ok(lseek(&self.0, from, Whence::SeekData)?));
+        data.ok().and_then(|data| u64::try_from(data).ok()).unwrap_or(from)
     }
 }
 

@@ -1,7 +1,9 @@
-//! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`.
+//! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`;
+//! a long call beside short ones: `room`.
 
 mod damage;
 mod faults;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
