@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::clock::Now;
+use crate::clock::{JumpWatch, Now};
 use crate::config::{self, Config, Listen, Source};
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
@@ -129,6 +129,7 @@ struct Daemon {
     status: watch::Sender<Status>,
     ledger: publish::Ledger,
     keeper: keeping::Keeper,
+    clock: JumpWatch,
     started: Now,
 }
 
@@ -165,9 +166,10 @@ impl Daemon {
             web,
             status,
             keeper: keeping::Keeper::new(started),
+            clock: JumpWatch::new(started),
             started,
         };
-        daemon.take_up(started, recovered.recordings);
+        daemon.take_up(started, recovered.recordings, &recovered.kept);
         daemon.publish(started);
         Ok(daemon)
     }
@@ -206,6 +208,10 @@ impl Daemon {
     }
 
     fn tick(&mut self, now: Now) {
+        if let Some(jump_us) = self.clock.jump_us(now) {
+            tracing::warn!(jump_us, "the clock was set; running calls keep their own time and are flagged");
+            self.calls.clock_set();
+        }
         self.publish(now);
         self.keep_house(now);
     }

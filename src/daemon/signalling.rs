@@ -207,7 +207,7 @@ impl Daemon {
         for part in Body::read(request).others {
             let body = String::from_utf8_lossy(part.body).into_owned();
             let note = Note { time: now.wall, method: request.method.to_string(), content_type: part.media_type, body };
-            self.calls.note(key(dialog), note);
+            self.calls.note(now, key(dialog), note);
         }
     }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Note, Stage};
 use crate::model::{
-    Channel, EndReason, Flag, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId, WallTime,
+    Channel, EndReason, Flag, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId,
+    WallTime,
 };
 use crate::session::{Line, Session};
 
@@ -113,17 +114,26 @@ impl Calls {
         Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new() }
     }
 
-    /// Takes up a recording that was running when the box stopped. It is over soon unless a session continues it.
-    pub fn restore(&mut self, now: Now, mut recording: Recording) {
+    /// Takes up a recording that was running when the box stopped, and whose audio reaches to `kept`. It is over soon unless
+    /// a session continues it.
+    pub fn restore(&mut self, now: Now, mut recording: Recording, kept: MediaTime) {
         recording.flag(Flag::Interrupted);
         for leg in recording.legs.iter_mut().filter(|leg| leg.ended.is_none()) {
             leg.end_reason = Some(EndReason::Interrupted);
         }
         recording.end_reason = Some(EndReason::Interrupted);
-        let origin = on_grid(MonoTime(now.mono.0.saturating_add_signed(recording.origin - now.wall)));
+        let origin = on_grid(MonoTime(now.mono.0.saturating_sub(played_us(&mut recording, now.wall, kept))));
         let over_at = Some(now.mono.after(self.config.linger_lost));
         self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
         self.calls.insert(recording.no, Call { over_at, ..Call::new(recording, origin) });
+    }
+
+    /// The wall clock was set: running calls keep their own, and say so.
+    pub fn clock_set(&mut self) {
+        for call in self.calls.values_mut() {
+            call.recording.flag(Flag::ClockSet);
+            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        }
     }
 
     /// Number of recordings that have a session.
@@ -200,7 +210,7 @@ impl Calls {
         let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
         let mut changed = opened.iter().any(Option::is_some);
         for (i, leg) in had.iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
-            changed |= call.change_leg(now.wall, leg, lines.get(i).and_then(Option::as_ref));
+            changed |= call.change_leg(now.mono, leg, lines.get(i).and_then(Option::as_ref));
             let local = call.recording.legs.iter().find(|l| l.no == leg).map(|l| l.local);
             if let (Some(slot), Some(local)) = (opened.get_mut(i), local) {
                 *slot = Some((StreamKey { recording: no, leg }, local));
@@ -231,7 +241,7 @@ impl Calls {
         let mut closed = Vec::new();
         for (i, leg) in offered.into_iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
             match lines.get(i).and_then(Option::as_ref) {
-                Some(line) => call.start_leg(now.wall, leg, line),
+                Some(line) => call.start_leg(now.mono, leg, line),
                 None => {
                     call.forget_leg(leg);
                     closed.push(Action::Close(StreamKey { recording: no, leg }));
@@ -249,7 +259,7 @@ impl Calls {
         let (linger, linger_lost) = (self.config.linger, self.config.linger_lost);
         let Some(call) = self.call_of(key) else { return };
         let no = call.recording.no;
-        let legs = call.end_session(now, key, reason);
+        let legs = call.end_session(now.mono, key, reason);
         if call.sessions.is_empty() {
             let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown);
             call.over_at = Some(now.mono.after(if lost { linger_lost } else { linger }));
@@ -265,7 +275,7 @@ impl Calls {
         let key = report.key;
         let timeout = self.config.media_timeout;
         let Some(call) = self.calls.get_mut(&key.recording) else { return };
-        if call.report(now, report) {
+        if call.report(report) {
             self.handle_timeout(now);
         } else if let Some(session) = call.silent_session(now.mono, key.leg, timeout) {
             tracing::info!(recording = %call.recording.id, "no packet for {timeout:?}; asking the peer whether the session is still up");
@@ -274,9 +284,10 @@ impl Calls {
     }
 
     /// A session said something beside the audio.
-    pub fn note(&mut self, key: SessionKey, note: Note) {
+    pub fn note(&mut self, now: Now, key: SessionKey, note: Note) {
         let Some(call) = self.call_of(key) else { return };
-        call.note(note);
+        let time = call.time(now.mono);
+        call.note(Note { time, ..note });
         let describe = Action::Describe(Box::new(call.recording.clone()));
         self.actions.push(describe);
     }
@@ -415,7 +426,7 @@ impl Calls {
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
         self.replace(now, no, channel, &session.call_id);
         if let Some(call) = self.calls.get_mut(&no) {
-            call.add_leg(now, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
+            call.add_leg(now.mono, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
         }
         Ok((key, local))
     }
@@ -443,6 +454,27 @@ impl Calls {
         let known = |hint: &String| self.config.tenants.iter().find(|(id, name)| *id.0 == **hint || name == hint);
         session.tenant_hints.iter().find_map(known).map_or_else(TenantId::default_tenant, |(id, _)| id.clone())
     }
+}
+
+/// No sender keeps a session up for longer while the box does not answer.
+const LONGEST_DOWN_US: i64 = 3_600 * 1_000_000;
+
+/// By so much may audio be ahead of the clock: two blocks.
+const AHEAD_US: i64 = 1_000_000;
+
+/// How far the time line of an interrupted recording has come by the wall clock. When that contradicts the audio that was
+/// kept, the clock was set: then it goes on right behind the audio, and never over it.
+fn played_us(recording: &mut Recording, now: WallTime, kept: MediaTime) -> u64 {
+    let kept_us = kept.0.saturating_mul(1_000_000 / MediaTime::RATE);
+    let down_us = (now - recording.origin).saturating_sub(kept_us);
+    let played_us = if (-AHEAD_US..=LONGEST_DOWN_US).contains(&down_us) {
+        kept_us.saturating_add(down_us.max(0))
+    } else {
+        recording.flag(Flag::ClockSet);
+        tracing::warn!(recording = %recording.id, down_us, "the clock was set while the box was down, or it was down for long; what comes now goes right behind what was kept");
+        kept_us
+    };
+    played_us.unsigned_abs()
 }
 
 /// The block grid of every recording lies on the monotonic half-second, so that all blocks of all legs end together and one

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
+use crate::model::recording::{Dialect, Flag, MaskKind, Note, Stage};
 use crate::model::{
-    Channel, EndReason, LegCounters, LegNo, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId,
-    WallTime,
+    Channel, EndReason, LegCounters, LegNo, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport,
+    TenantId, WallTime,
 };
 use crate::session::{Line, Party, Session};
 
@@ -341,7 +341,7 @@ fn a_restored_recording_ends_by_itself_or_goes_on() {
     for continued in [false, true] {
         let mut world = World::new();
         world.now.mono = MonoTime(123_456_789);
-        world.calls.restore(world.now, interrupted.clone());
+        world.calls.restore(world.now, interrupted.clone(), MediaTime(0));
         if continued {
             world.admit(1, &session("r", "b", ONE), &[line(4000, true)]).unwrap();
             world.end(1, EndReason::Bye);
@@ -354,6 +354,63 @@ fn a_restored_recording_ends_by_itself_or_goes_on() {
         let reason = if continued { EndReason::Bye } else { EndReason::Interrupted };
         assert_eq!(recording.end_reason, Some(reason));
     }
+}
+
+const DAY_US: i64 = 86_400_000_000;
+
+#[test]
+fn a_clock_that_is_set_in_mid_call_moves_nothing() {
+    for jump_us in [-DAY_US, DAY_US] {
+        let mut world = World::new();
+        let line = |active| [line(4000, active)];
+        world.admit(1, &session("r", "a", ONE), &line(true)).unwrap();
+        world.pass(Duration::from_secs(10));
+        world.now.wall = world.now.wall.plus_micros(jump_us);
+        world.calls.clock_set();
+        world.pass(Duration::from_secs(1));
+        world.renegotiate(1, &session("r", "a", ONE), &line(false)).unwrap();
+        world.pass(Duration::from_secs(1));
+        world.renegotiate(1, &session("r", "a", ONE), &line(true)).unwrap();
+        world.calls.note(world.now, SessionKey(1), note(world.now.wall));
+        world.pass(Duration::from_secs(1));
+        world.end(1, EndReason::Bye);
+        world.pass(Duration::from_secs(3));
+        let recording = world.the(1);
+        let seconds = |time: WallTime| (time - recording.started) / 1_000_000;
+        assert_eq!(seconds(recording.ended.unwrap()), 13);
+        assert_eq!(recording.masks.iter().map(|mask| seconds(mask.time)).collect::<Vec<_>>(), [11, 12]);
+        assert_eq!(seconds(recording.notes[0].time), 12);
+        assert_eq!(recording.flags, [Flag::ClockSet, Flag::OneSided]);
+    }
+}
+
+fn note(time: WallTime) -> Note {
+    Note { time, method: "INFO".into(), content_type: "text/plain".into(), body: String::new() }
+}
+
+/// Takes up a call of which 100 s of audio were kept, `down_us` later by the wall clock and shortly after a boot, and lets a session
+/// continue it; gives where on the time line, in seconds, that session begins.
+fn continues_at(down_us: i64) -> (i64, Vec<Flag>) {
+    let mut world = World::new();
+    world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap();
+    let interrupted = world.the(1).clone();
+    let origin = interrupted.origin;
+    let mut world = World::new();
+    world.now = Now { mono: MonoTime(1_000_000_000_000), wall: origin.plus_micros(100_000_000 + down_us) };
+    world.calls.restore(world.now, interrupted, MediaTime(100 * MediaTime::RATE));
+    world.admit(1, &session("r", "b", ONE), &[line(4000, true)]).unwrap();
+    let recording = world.the(1);
+    ((recording.legs[1].started - origin) / 1_000_000, recording.flags.clone())
+}
+
+#[test]
+fn a_continuation_never_lies_over_what_was_kept() {
+    let interrupted = [Flag::Interrupted, Flag::Continued];
+    let set = [Flag::Interrupted, Flag::ClockSet, Flag::Continued];
+    assert_eq!(continues_at(20_000_000), (120, interrupted.to_vec()));
+    assert_eq!(continues_at(-400_000), (100, interrupted.to_vec()), "within a block");
+    assert_eq!(continues_at(-DAY_US), (100, set.to_vec()));
+    assert_eq!(continues_at(DAY_US), (100, set.to_vec()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The thread `spool`: the one writer of the folder of segments and of the ledger. Takes commands from a bounded queue, folds
 //! what waits into one commit, and says what is durable. The only file of the station that touches disk, clock and threads.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::ops::{ControlFlow, Range};
@@ -26,7 +27,7 @@ use super::retention;
 use super::segment::{Header, SegmentNo, SpoolId};
 use super::store::Store;
 use crate::clock::Now;
-use crate::model::{BLOCK_BYTES, Block, MonoTime, Recording, RecordingNo, Stage, WallTime};
+use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage, WallTime};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.
@@ -111,6 +112,8 @@ pub enum Event {
 pub struct Recovered {
     /// All recordings that are not yet released, the oldest first.
     pub recordings: Vec<Recording>,
+    /// How far the audio of those still running reaches.
+    pub kept: BTreeMap<RecordingNo, MediaTime>,
     /// The least number that no recording ever had.
     pub next_no: RecordingNo,
     /// What had to be mended.
@@ -177,8 +180,11 @@ impl Spool {
     ) -> Result<(Spool, Recovered), Failure> {
         let ledger = Ledger::closed(Some(ledger_path(&config.dir)));
         let inventory = recover(disk.as_ref(), &ledger, SpoolId(fastrand::u128(..)))?;
+        let recordings = unreleased(&ledger).map_err(Failure::Ledger)?;
+        let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
         let recovered = Recovered {
-            recordings: unreleased(&ledger).map_err(Failure::Ledger)?,
+            kept: running.map(|recording| (recording.no, inventory.holdings.kept(recording.no))).collect(),
+            recordings,
             next_no: inventory.next_recording,
             report: inventory.report.clone(),
         };

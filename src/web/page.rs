@@ -116,6 +116,7 @@ fn flags(flags: &[Flag]) -> String {
         Flag::MetadataIncomplete => "metadata incomplete",
         Flag::Interrupted => "interrupted by a restart",
         Flag::Damaged => "damaged",
+        Flag::ClockSet => "clock set meanwhile",
     };
     flags.iter().map(|flag| format!(", {}", name(flag))).collect()
 }
