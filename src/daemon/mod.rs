@@ -44,7 +44,7 @@ use crate::sip::session_timer::SessionTimerPolicy;
 use crate::sip::{Listener, SipDriver};
 use crate::spool::{Reader, Spool};
 use crate::web::Status;
-use crate::{finish, forward, recording, rtp, sip, spool, web};
+use crate::{finish, forward, recording, rtp, sip, spool, wear, web};
 
 /// Where the daemon can be reached.
 #[derive(Clone, Debug)]
@@ -130,6 +130,7 @@ struct Daemon {
     ledger: publish::Ledger,
     keeper: keeping::Keeper,
     clock: JumpWatch,
+    wear: wear::driver::Watch,
     started: Now,
 }
 
@@ -145,6 +146,7 @@ impl Daemon {
         let (finisher, finish_events) = start_finisher(&config, finished_dir.clone(), spool.reader())?;
         let (forwarder, forward_events) = start_forwarder(&config, finished_dir)?;
         let sip = start_sip(&config)?;
+        let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
         let (status, watched) = watch::channel(Status::default());
         let web = start_web(&config, watched).await?;
         let mut daemon = Daemon {
@@ -167,6 +169,7 @@ impl Daemon {
             status,
             keeper: keeping::Keeper::new(started),
             clock: JumpWatch::new(started),
+            wear,
             started,
         };
         daemon.take_up(started, recovered.recordings, &recovered.kept);
