@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
 use crate::model::recording::Note;
-use crate::model::{EndReason, Line, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
+use crate::model::{EndReason, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Opening, Refusal, SessionKey, Surroundings};
 use crate::rtp::{Media, PayloadMap, Remote, StreamChange, StreamSpec};
 use crate::session::Session;
@@ -210,10 +210,10 @@ impl Daemon {
         }
     }
 
-    /// Goes on with a recording that was running when the box stopped.
-    pub(super) fn restore(&mut self, now: Now, recording: Recording) {
+    /// Goes on with a recording that was running when the box stopped, and whose audio reaches to `kept`.
+    pub(super) fn restore(&mut self, now: Now, recording: Recording, kept: MediaTime) {
         let (calls, mut outside) = self.outside(now, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        calls.restore(now, recording, &mut outside);
+        calls.restore(now, recording, kept, &mut outside);
     }
 
     /// The recordings, and all that they need to decide.
@@ -245,7 +245,7 @@ impl Daemon {
         for part in Body::read(request).others {
             let body = String::from_utf8_lossy(part.body).into_owned();
             let note = Note { time: now.wall, method: request.method.to_string(), content_type: part.media_type, body };
-            self.calls.note(key(dialog), note);
+            self.calls.note(now, key(dialog), note);
         }
     }
 

@@ -1,9 +1,10 @@
-//! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`.
+//! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`;
+//! a long call beside short ones: `room`.
 
 mod damage;
 mod faults;
+mod room;
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 
 use tempfile::TempDir;
@@ -102,6 +103,7 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     let running = open(dir.path());
     assert_eq!(running.recovered.report, Report::default(), "a clean stop leaves nothing to mend");
     assert_eq!(running.recovered.recordings, [recording(1, Stage::Recording), recording(2, Stage::Ended)]);
+    assert_eq!(running.recovered.kept, [(RecordingNo(1), MediaTime(5 * 4_000))].into());
     assert_eq!(running.recovered.next_no, RecordingNo(3));
     assert_eq!(contents(&running.spool.reader()), before);
     running.stop();
