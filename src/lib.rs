@@ -18,19 +18,28 @@
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
+//! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
 //!
 //! In each station pure machines stand beside one `driver.rs`, the only file that touches sockets, files, threads or
-//! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks.
+//! clocks. [`daemon`] joins the stations; [`model`] is the vocabulary between them; [`clock`] alone reads clocks,
+//! [`files`] knows how files survive a power cut.
+
+#![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod files;
 pub mod finish;
 pub mod forward;
 pub mod model;
+pub mod msr;
 pub mod recording;
 pub mod rtp;
 pub mod session;
 pub mod sip;
 pub mod spool;
+pub mod wear;
 pub mod web;

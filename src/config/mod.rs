@@ -1,1 +1,29 @@
-//! The configuration: file.rs (raw image of the TOML, unknown keys refused) -> typed.rs (resolved, checked).
+//! The configuration: what `/etc/nearend/nearend.toml` says, checked, with every default filled in.
+//!
+//! ```text
+//! text ──► file ──────────────► resolve ───────────► typed
+//!          raw image by serde,   defaults, and what   plain values,
+//!          unknown keys refused  keys say together    one part per station
+//! ```
+//!
+//! Data in: the text of the file. Data out: [`Loaded`], or every [`Diagnostic`] of the file at once, each with its place,
+//! what was expected and how to mend it. An empty file is a valid one.
+//!
+//! [`value`] reads single values (durations, sizes, networks, port ranges), [`diagnostic`] finds places and near misses;
+//! `driver.rs` alone touches the disk: it reads the file and looks at the directories that it names.
+
+pub mod diagnostic;
+mod driver;
+mod file;
+mod resolve;
+mod typed;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use driver::load;
+pub use resolve::parse;
+pub use typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
+pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};

@@ -59,6 +59,65 @@ pub struct Block {
     pub samples: Box<[u8; BLOCK_BYTES]>,
 }
 
+impl Run {
+    /// The first sample after it.
+    pub fn end(self) -> usize {
+        usize::from(self.start) + usize::from(self.len)
+    }
+}
+
+impl Block {
+    /// One in which nothing has arrived yet.
+    pub fn new(recording: RecordingNo, leg: LegNo, number: BlockNo, law: Law, samples: Box<[u8; BLOCK_BYTES]>) -> Block {
+        Block { recording, leg, number, law, runs: Vec::new(), samples }
+    }
+
+    /// Puts `bytes` at sample `start`, but only where nothing has arrived yet: the first copy of a sample wins. What
+    /// reaches beyond the block is ignored. Gives how many of the bytes it has dealt with: fewer than there are when
+    /// it would need more than [`MAX_RUNS`] runs, and a block without runs always deals with some.
+    pub fn place(&mut self, start: usize, bytes: &[u8]) -> usize {
+        let room = BLOCK_BYTES.saturating_sub(start);
+        let end = start + bytes.len().min(room);
+        let mut at = start;
+        while at < end {
+            let i = self.runs.partition_point(|run| run.end() <= at);
+            let next = self.runs.get(i).copied();
+            at = match next {
+                Some(run) if usize::from(run.start) <= at => run.end().min(end), // there already
+                _ => {
+                    let gap_end = next.map_or(end, |run| usize::from(run.start).min(end));
+                    if !self.cover(i, at, gap_end) {
+                        break;
+                    }
+                    self.samples[at..gap_end].copy_from_slice(&bytes[at - start..gap_end - start]);
+                    gap_end
+                }
+            };
+        }
+        at - start
+    }
+
+    /// Adds `from..to`, which no run covers, before run `i`; false when there is no room for a further run.
+    fn cover(&mut self, i: usize, from: usize, to: usize) -> bool {
+        let len = (to - from) as u16; // at most BLOCK_BYTES
+        let joins_next = self.runs.get(i).is_some_and(|next| usize::from(next.start) == to);
+        let joins_last = i.checked_sub(1).and_then(|last| self.runs.get(last)).is_some_and(|last| last.end() == from);
+        match (joins_last, joins_next) {
+            (true, true) => {
+                let next = self.runs.remove(i);
+                self.runs[i - 1].len += len + next.len;
+            }
+            (true, false) => self.runs[i - 1].len += len,
+            (false, true) => {
+                self.runs[i].start = from as u16;
+                self.runs[i].len += len;
+            }
+            (false, false) => return self.runs.insert(i, Run { start: from as u16, len }).is_ok(),
+        }
+        true
+    }
+}
+
 /// A block as the spool gives it back: only the bytes inside the runs, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlock {
@@ -95,4 +154,71 @@ pub struct Damage {
     pub offset: u64,
     /// What is wrong.
     pub what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn empty() -> Block {
+        Block::new(RecordingNo(1), LegNo(0), BlockNo(0), Law::Pcmu, Box::new([0; BLOCK_BYTES]))
+    }
+
+    fn runs(block: &Block) -> std::vec::Vec<(usize, usize)> {
+        block.runs.iter().map(|run| (run.start.into(), run.end())).collect()
+    }
+
+    #[test]
+    fn neighbours_become_one_run() {
+        let mut block = empty();
+        for start in [160, 480, 0, 320] {
+            assert_eq!(block.place(start, &[7; 160]), 160);
+        }
+        assert_eq!(runs(&block), [(0, 640)]);
+    }
+
+    #[test]
+    fn the_end_of_the_block_cuts() {
+        let mut block = empty();
+        assert_eq!(block.place(3_900, &[7; 160]), 100);
+        assert_eq!(block.place(BLOCK_BYTES, &[7; 160]), 0);
+        assert_eq!(runs(&block), [(3_900, 4_000)]);
+    }
+
+    #[test]
+    fn a_block_that_is_full_of_runs_says_so_and_still_fills_gaps() {
+        let mut block = empty();
+        for i in 0..MAX_RUNS {
+            assert_eq!(block.place(i * 100, &[7; 50]), 50);
+        }
+        assert_eq!(block.place(MAX_RUNS * 100, &[7; 50]), 0);
+        assert_eq!(block.place(50, &[7; 50]), 50, "joining two runs needs no further one");
+        assert_eq!(block.place(MAX_RUNS * 100, &[7; 50]), 50);
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_copy_of_each_sample_wins(pieces in prop::collection::vec((0..BLOCK_BYTES, 0..700_usize), 1..MAX_RUNS)) {
+            let mut block = empty();
+            let mut model = [None; BLOCK_BYTES];
+            for (nth, &(start, len)) in pieces.iter().enumerate() {
+                let len = len.min(BLOCK_BYTES - start);
+                prop_assert_eq!(block.place(start, &vec![nth as u8; len]), len);
+                for slot in &mut model[start..start + len] {
+                    slot.get_or_insert(nth as u8);
+                }
+            }
+            let mut covered = [None; BLOCK_BYTES];
+            for run in &block.runs {
+                let range = run.start.into()..run.end();
+                for (slot, sample) in covered[range.clone()].iter_mut().zip(&block.samples[range]) {
+                    *slot = Some(*sample);
+                }
+            }
+            prop_assert!(covered == model);
+            prop_assert!(block.runs.windows(2).all(|two| two[0].end() < two[1].start.into()), "ascending, never touching");
+        }
+    }
 }

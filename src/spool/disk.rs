@@ -2,6 +2,7 @@
 //! demand.
 
 use std::io;
+use std::ops::Range;
 
 use super::segment::{Header, SegmentNo};
 use crate::model::WallTime;
@@ -32,6 +33,12 @@ pub trait Disk: Send + Sync {
     /// When it cannot be opened or synced.
     fn sync(&self, segment: SegmentNo) -> io::Result<()>;
 
+    /// Gives the room of these ranges of a segment back; they read as zeros from then on. A power cut may undo it.
+    ///
+    /// # Errors
+    /// `Unsupported` when the file system has no holes; else when the segment cannot be written to.
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()>;
+
     /// Deletes a segment.
     ///
     /// # Errors
@@ -44,10 +51,10 @@ pub trait Disk: Send + Sync {
     /// When the file system does not say.
     fn free_bytes(&self) -> io::Result<u64>;
 
-    /// Makes the ledger's folder ready to be opened: half-written snapshots go.
+    /// Makes the folder of the ledger, which is closed, ready to be opened: half-written snapshots go, and nothing locks it.
     ///
     /// # Errors
-    /// When one cannot be deleted.
+    /// When one cannot be deleted, or something holds its lock for good.
     fn prepare_ledger(&self) -> io::Result<()>;
 
     /// Makes the ledger's files durable. Its own flush waits for the data, but not for the length of the file nor for
@@ -82,6 +89,9 @@ pub trait ReadAt: Send {
     /// # Errors
     /// When the medium cannot be read there.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The end of the hole that `offset` is in; `offset` itself when it is in none, or the file system does not say.
+    fn hole_end(&self, offset: u64) -> u64;
 }
 
 /// The one segment that is written to.

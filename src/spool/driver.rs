@@ -1,9 +1,10 @@
 //! The thread `spool`: the one writer of the folder of segments and of the ledger. Takes commands from a bounded queue, folds
 //! what waits into one commit, and says what is durable. The only file of the station that touches disk, clock and threads.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_chann
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::libc::off_t;
+use nix::unistd::{Whence, lseek};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backlog::{Backlog, Batch};
@@ -24,7 +27,7 @@ use super::retention;
 use super::segment::{Header, SegmentNo, SpoolId};
 use super::store::Store;
 use crate::clock::Now;
-use crate::model::{BLOCK_BYTES, Block, MonoTime, Recording, RecordingNo, Stage, WallTime};
+use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage, WallTime};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.
@@ -44,6 +47,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Free bytes without which the ledger is not even opened: sled cannot be trusted to survive a full disk.
 const LEDGER_ROOM_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How often the lock of a ledger that was just closed is looked at, and how long in between: 5 s in all.
+const LOCK_TRIES: usize = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where and how much.
 #[derive(Clone, Debug)]
@@ -109,6 +116,8 @@ pub enum Event {
 pub struct Recovered {
     /// All recordings that are not yet released, the oldest first.
     pub recordings: Vec<Recording>,
+    /// How far the audio of those still running reaches.
+    pub kept: BTreeMap<RecordingNo, MediaTime>,
     /// The least number that no recording ever had.
     pub next_no: RecordingNo,
     /// What had to be mended.
@@ -175,8 +184,11 @@ impl Spool {
     ) -> Result<(Spool, Recovered), Failure> {
         let ledger = Ledger::closed(Some(ledger_path(&config.dir)));
         let inventory = recover(disk.as_ref(), &ledger, SpoolId(fastrand::u128(..)))?;
+        let recordings = unreleased(&ledger).map_err(Failure::Ledger)?;
+        let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
         let recovered = Recovered {
-            recordings: unreleased(&ledger).map_err(Failure::Ledger)?,
+            kept: running.map(|recording| (recording.no, inventory.holdings.kept(recording.no))).collect(),
+            recordings,
             next_no: inventory.next_recording,
             report: inventory.report.clone(),
         };
@@ -250,6 +262,23 @@ fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {
     fs::create_dir_all(dir).map_err(folder)?;
     let file = OpenOptions::new().create(true).write(true).truncate(false).open(dir.join("spool.lock")).map_err(folder)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| OpenError::InUse { dir: dir.into() })
+}
+
+/// Waits until nothing locks sled's file. A thread of sled's may hold the lock a moment longer than the database is open, and
+/// sled itself, which does not wait, would call a sound ledger unusable.
+fn wait_for_lock(path: &Path) -> io::Result<()> {
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()), // it is yet to be made
+        opened => opened?,
+    };
+    for _ in 0..LOCK_TRIES {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_) => return Ok(()), // and free again
+            Err((same, _)) => file = same,
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Err(io::Error::other(format!("{} is locked by another process; end it", path.display())))
 }
 
 fn ledger_path(dir: &Path) -> PathBuf {
@@ -458,6 +487,16 @@ impl Disk for Folder {
         if self.is_writable { File::open(self.path(segment))?.sync_all() } else { Ok(()) }
     }
 
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()> {
+        self.writable()?;
+        let file = OpenOptions::new().write(true).open(self.path(segment))?;
+        for hole in holes {
+            let (from, len) = (offset(hole.start)?, offset(hole.end - hole.start)?);
+            fallocate(&file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, from, len)?;
+        }
+        Ok(())
+    }
+
     fn remove(&self, segment: SegmentNo) -> io::Result<()> {
         self.writable()?;
         match fs::remove_file(self.path(segment)) {
@@ -491,7 +530,7 @@ impl Disk for Folder {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(())
+        wait_for_lock(&path.join("db"))
     }
 
     fn sync_ledger(&self) -> io::Result<()> {
@@ -509,6 +548,10 @@ impl Disk for Folder {
     }
 }
 
+fn offset(bytes: u64) -> io::Result<off_t> {
+    off_t::try_from(bytes).map_err(|_| ErrorKind::FileTooLarge.into())
+}
+
 struct Segment(File);
 
 impl ReadAt for Segment {
@@ -523,6 +566,12 @@ impl ReadAt for Segment {
             }
         }
         Ok(done)
+    }
+
+    fn hole_end(&self, from: u64) -> u64 {
+        // Behind the last data there is none (ENXIO): the rest is a hole, or nothing.
+        let data = offset(from).and_then(|from| Ok(lseek(&self.0, from, Whence::SeekData)?));
+        data.ok().and_then(|data| u64::try_from(data).ok()).unwrap_or(from)
     }
 }
 

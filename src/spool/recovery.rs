@@ -128,6 +128,7 @@ struct Recovery<'a> {
 impl<'a> Recovery<'a> {
     /// Step 1, as far as it can be told without what the commits say.
     fn open(disk: &'a dyn Disk, ledger: &'a Ledger, listed: &Listed, fresh: SpoolId) -> Result<Recovery<'a>, Failure> {
+        ledger.close();
         disk.prepare_ledger().map_err(Failure::Disk)?;
         ledger.reopen().map_err(Failure::Ledger)?;
         let known = ledger.spool().map_err(Failure::Ledger)?;

@@ -1,0 +1,158 @@
+//! `nearend demo`: the box, a simulated media server that speaks, and a folder as data centre, all on loopback.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Args;
+use nearend::config::{self, Config};
+use nearend::daemon::{self, Listening};
+use nearend::finish::verify_folder;
+use nearend::msr::{self, Options};
+use tokio::sync::oneshot;
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Where everything goes: configuration, data of the box, data centre
+    #[arg(long, value_name = "DIR", default_value = "nearend-demo")]
+    dir: PathBuf,
+    /// Stop when the recording has arrived and verified; else the box goes on until Ctrl-C
+    #[arg(long)]
+    once: bool,
+    /// How long the simulated call speaks
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+}
+
+const EXAMPLES: &str = "Examples:
+  nearend demo --once
+  nearend demo --dir /tmp/demo --seconds 30";
+
+/// How long the file may take to arrive after the call.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the demo.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    super::log::begin("nearend=warn");
+    match demo(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(arguments: &Arguments) -> Result<(), String> {
+    let dir = &make_folders(&arguments.dir)?;
+    let config = write_config(dir)?;
+    let (ready, listening) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let daemon = std::thread::spawn(move || serve(config, ready, stopped));
+    let shown = match listening.recv() {
+        Ok(listening) => show(arguments, dir, &listening),
+        Err(_) => Ok(()), // the daemon says below why it did not start
+    };
+    drop(stop);
+    daemon.join().map_err(|_| "the daemon panicked".to_owned())?.map_err(|e| e.to_string())?;
+    shown
+}
+
+/// Places the call and waits for what must come of it.
+fn show(arguments: &Arguments, dir: &Path, listening: &Listening) -> Result<(), String> {
+    let sip = listening.sip.first().ok_or("the box listens nowhere")?.address;
+    println!("The box listens for SIP at {sip}. Its status page: http://{}/", listening.web);
+    println!("A simulated media server places a call of {} seconds, in which two people speak …", arguments.seconds);
+    let id = place_call(sip, Duration::from_secs(arguments.seconds))?;
+    let folder = wait_for(&dir.join("data-centre"), &id)?;
+    let verification = verify_folder(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    if !verification.is_intact() {
+        return Err(format!("{}: not as its recording.json says: {verification:?}", folder.display()));
+    }
+    println!("The recording has arrived, and its checksums are right:");
+    println!("  audio:    {}", folder.join("audio.wav").display());
+    println!("  metadata: {}", folder.join("recording.json").display());
+    if !arguments.once {
+        println!(
+            "The box goes on. Look at http://{}/, place more calls with `nearend-msr --to sip:{sip}`, end with Ctrl-C.",
+            listening.web
+        );
+        wait_for_interrupt()?;
+    }
+    Ok(())
+}
+
+fn make_folders(dir: &Path) -> Result<PathBuf, String> {
+    let fault = |e: std::io::Error| format!("--dir {}: {e}; name a folder that may be written to", dir.display());
+    for name in ["data", "data-centre"] {
+        fs::create_dir_all(dir.join(name)).map_err(fault)?;
+    }
+    dir.canonicalize().map_err(fault)
+}
+
+/// An ordinary configuration, kept for the other commands; the ports are whatever is free.
+fn write_config(dir: &Path) -> Result<Config, String> {
+    let mut text = String::from("# Written by `nearend demo`.\n");
+    let quoted = |name: &str| format!("{:?}", dir.join(name).display().to_string());
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "[site]\nname = \"demo\"\ndata_dir = {}\n[sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
+         [rtp]\naddress = \"127.0.0.1\"\n[spool]\nfloor_bytes = \"16MiB\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
+         [[target]]\nname = \"data-centre\"\nkind = \"dir\"\npath = {}\n",
+        quoted("data"),
+        quoted("data-centre"),
+    );
+    let path = dir.join("nearend.toml");
+    fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
+    config::load(&path).map(|loaded| loaded.config).map_err(faults)
+}
+
+fn serve(config: Config, ready: mpsc::Sender<Listening>, stopped: oneshot::Receiver<()>) -> Result<(), daemon::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(daemon::Error::Runtime)?;
+    let announce = move |listening: &Listening| drop(ready.send(listening.clone()));
+    let stop = async { drop(stopped.await) };
+    runtime.block_on(daemon::run(config, announce, stop))
+}
+
+/// Gives the recording id of the call.
+fn place_call(sip: SocketAddr, duration: Duration) -> Result<String, String> {
+    let recorder = format!("sip:{sip}").parse().map_err(|e: msr::options::OptionsError| e.to_string())?;
+    let options = Options { duration, local: Some(Ipv4Addr::LOCALHOST.into()), ..Options::new(recorder) };
+    let summary = msr::run(&options, &mut |_| ControlFlow::Continue(())).map_err(|e| e.to_string())?;
+    match &summary.list[..] {
+        [call] if summary.calls.completed == 1 => Ok(call.recording_id.clone()),
+        _ => Err(format!("the call did not go as it should: {summary:?}")),
+    }
+}
+
+/// The folder below `data_centre` that is the recording's, once its recording.json is there.
+fn wait_for(data_centre: &Path, id: &str) -> Result<PathBuf, String> {
+    let step = Duration::from_millis(100);
+    for _ in 0..PATIENCE.as_millis() / step.as_millis() {
+        if let Some(folder) = find(data_centre, id) {
+            return Ok(folder);
+        }
+        std::thread::sleep(step);
+    }
+    Err(format!("recording {id} did not arrive in {} within {PATIENCE:?}", data_centre.display()))
+}
+
+/// `{tenant}/{date}/{id}` with unknown tenant and date.
+fn find(data_centre: &Path, id: &str) -> Option<PathBuf> {
+    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let dates = below(data_centre.to_path_buf()).flat_map(below);
+    dates.map(|date| date.join(id)).find(|folder| folder.join("recording.json").exists())
+}
+
+fn wait_for_interrupt() -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(tokio::signal::ctrl_c()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,7 @@
+//! The subcommands. Each gives the exit code: 0 done, 1 failed, 2 wrong usage or configuration.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod log;
+pub(crate) mod recordings;
+pub(crate) mod run;

@@ -1,0 +1,370 @@
+//! From the raw image to the configuration: defaults, and what keys say together.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::diagnostic::{Diagnostic, Findings};
+use super::file::{self, File, Key};
+use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
+use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
+use crate::model::TenantId;
+
+const DATA_DIR: &str = "/var/lib/nearend";
+const SIP_PORT: u16 = 5060; // RFC 3261 §19.1.2
+const WEB_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const MAX_RECORDINGS: u32 = 500;
+/// Two parties, one stream each.
+const STREAMS_PER_RECORDING: u32 = 2;
+const SESSION_EXPIRES: Duration = Duration::from_secs(1_800); // RFC 4028 §4, the recommended default
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const MIN_SE: Duration = Duration::from_secs(90); // RFC 4028 §5, the least that is allowed
+const FLOOR_BYTES: u64 = 512 << 20;
+/// Below this the ledger itself could no longer be written.
+const LEAST_FLOOR_BYTES: u64 = 16 << 20;
+const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+/// The networks that no router of the Internet forwards, and loopback: RFC 1918, 3927, 4193, 4291.
+const TRUSTED: [&str; 8] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"];
+
+/// Reads a configuration without looking at the disk. `name` is the file's name in diagnostics.
+///
+/// # Errors
+/// Everything that is wrong in the text (at most 100), in its order.
+pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut findings = Findings::new(name, text);
+    let (config, _) = resolve(text, &mut findings);
+    conclude(config, findings)
+}
+
+/// The configuration, unless there are errors.
+pub(super) fn conclude(config: Config, findings: Findings) -> Result<Loaded, Vec<Diagnostic>> {
+    match findings.finish() {
+        (errors, warnings) if errors.is_empty() => Ok(Loaded { config, warnings }),
+        (errors, _) => Err(errors),
+    }
+}
+
+/// A directory that must be there and writable.
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) key: &'static str,
+    /// Where the file names it; none for a default, which the daemon makes itself if it can.
+    pub(super) span: Option<Range<usize>>,
+}
+
+/// The configuration as far as it can be read, with a default for what cannot, and the directories to look at.
+pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Directory>) {
+    let file = file::read(text, findings);
+    let mut directories = vec![directory(&file.site.data_dir, "[site] data_dir", Some(DATA_DIR))];
+    directories.push(directory(&file.spool.path, "[spool] path", None));
+    directories.extend(file.target.iter().map(|t| directory(&t.get_ref().path, "[[target]] path", None)));
+    check_sockets(&file, findings);
+    let rtp = rtp(&file.rtp, findings);
+    let site = site(file.site);
+    let config = Config {
+        sip: sip(file.sip, &rtp, findings),
+        spool: spool(file.spool, &site, findings),
+        tenants: tenants(file.tenant, findings),
+        targets: targets(file.target, &site, findings),
+        web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
+        site,
+        rtp,
+    };
+    (config, directories.into_iter().flatten().collect())
+}
+
+fn directory(path: &Key<PathBuf>, key: &'static str, default: Option<&str>) -> Option<Directory> {
+    match path {
+        Some(path) => Some(Directory { path: path.get_ref().0.clone(), key, span: Some(path.span()) }),
+        None => default.map(|path| Directory { path: path.into(), key, span: None }),
+    }
+}
+
+// ---- one function per table
+
+fn site(file: file::Site) -> Site {
+    Site {
+        name: given(&file.name).unwrap_or_else(|| "nearend".into()),
+        geo_location: given(&file.geo_location),
+        data_dir: given(&file.data_dir).unwrap_or_else(|| DATA_DIR.into()),
+    }
+}
+
+fn sip(file: file::Sip, rtp: &Rtp, findings: &mut Findings) -> Sip {
+    Sip {
+        listen: file.listen.as_ref().map_or_else(default_listen, items),
+        advertise: given(&file.advertise),
+        trusted: trusted(&file, findings),
+        max_recordings: max_recordings(&file, rtp, findings),
+        session_expires: session_expires(&file, findings),
+        min_se: min_se(&file, findings),
+    }
+}
+
+fn default_listen() -> Vec<Listen> {
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let on = |ip| [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, address: SocketAddr::new(ip, SIP_PORT) });
+    any.into_iter().flat_map(on).collect()
+}
+
+fn trusted(file: &file::Sip, findings: &mut Findings) -> Vec<Network> {
+    let Some(list) = &file.trusted else {
+        return TRUSTED.iter().filter_map(|text| Network::read(text).ok()).collect();
+    };
+    if list.get_ref().is_empty() {
+        let message = "is empty, so that nobody could have a call recorded; expected the networks of the media servers, \
+                       such as [\"10.0.0.0/8\"], or leave the key out for all private networks";
+        findings.error(list.span(), "[sip] trusted", message);
+    }
+    items(list)
+}
+
+fn silence_timeout(file: &file::Rtp, findings: &mut Findings) -> Duration {
+    let Some(timeout) = &file.silence_timeout else { return SILENCE_TIMEOUT };
+    let value = given(&file.silence_timeout).unwrap_or(SILENCE_TIMEOUT);
+    if value < Duration::from_secs(1) {
+        findings.error(
+            timeout.span(),
+            "[rtp] silence_timeout",
+            "is too short, peers would be asked all the time; expected at least \"1s\"",
+        );
+    }
+    value
+}
+
+fn max_recordings(file: &file::Sip, rtp: &Rtp, findings: &mut Findings) -> u32 {
+    let fit = rtp.ports.pairs() / STREAMS_PER_RECORDING;
+    let Some(wanted) = &file.max_recordings else { return MAX_RECORDINGS.min(fit) };
+    let key = "[sip] max_recordings";
+    if *wanted.get_ref() == 0 {
+        findings.error(wanted.span(), key, "0 lets no call be recorded; expected at least 1");
+    } else if *wanted.get_ref() > fit {
+        let message = format!(
+            "{} do not fit into [rtp] ports \"{}\"; expected at most {fit}, for each recording takes 4 ports \
+             (RTP and RTCP of both parties); lower it or widen the ports",
+            wanted.get_ref(),
+            rtp.ports
+        );
+        findings.error(wanted.span(), key, message);
+    }
+    *wanted.get_ref()
+}
+
+fn session_expires(file: &file::Sip, findings: &mut Findings) -> Duration {
+    let Some(interval) = &file.session_expires else { return SESSION_EXPIRES.max(given(&file.min_se).unwrap_or_default()) };
+    let least = given(&file.min_se).unwrap_or(MIN_SE);
+    if interval.get_ref().0 < least {
+        let message = format!("is shorter than [sip] min_se ({} s); expected at least that", least.as_secs());
+        findings.error(interval.span(), "[sip] session_expires", message);
+    }
+    whole_seconds(interval, "[sip] session_expires", findings)
+}
+
+fn min_se(file: &file::Sip, findings: &mut Findings) -> Duration {
+    let Some(least) = &file.min_se else { return MIN_SE };
+    if least.get_ref().0 < MIN_SE {
+        findings.error(least.span(), "[sip] min_se", "is too short; expected at least \"90s\" (RFC 4028 section 5)");
+    }
+    whole_seconds(least, "[sip] min_se", findings)
+}
+
+/// SIP counts these in seconds, in 32 bits (RFC 4028 §4).
+fn whole_seconds(interval: &Spanned<Text<Duration>>, key: &str, findings: &mut Findings) -> Duration {
+    let duration = interval.get_ref().0;
+    if duration.subsec_millis() != 0 || duration.as_secs() > u64::from(u32::MAX) {
+        findings.error(interval.span(), key, "is no interval of SIP; expected whole seconds, at most 4294967295s");
+    }
+    duration
+}
+
+fn rtp(file: &file::Rtp, findings: &mut Findings) -> Rtp {
+    Rtp {
+        address: given(&file.address),
+        ports: given(&file.ports).unwrap_or(PortRange(20_000..=29_999)),
+        source: given(&file.source).unwrap_or(Source::Negotiated),
+        silence_timeout: silence_timeout(file, findings),
+    }
+}
+
+fn spool(file: file::Spool, site: &Site, findings: &mut Findings) -> Spool {
+    let floor_bytes = file.floor_bytes.as_ref().map_or(FLOOR_BYTES, |size| size.get_ref().0.0);
+    if let Some(floor) = file.floor_bytes.filter(|_| floor_bytes < LEAST_FLOOR_BYTES) {
+        let message = "leaves too little for the ledger to close in order; expected at least \"16MiB\"";
+        findings.error(floor.span(), "[spool] floor_bytes", message);
+    }
+    let max_bytes = file.max_bytes.as_ref().map(|size| size.get_ref().0.0);
+    if let Some(max) = file.max_bytes.filter(|_| max_bytes == Some(0)) {
+        findings.error(
+            max.span(),
+            "[spool] max_bytes",
+            "is nothing at all; expected a size such as \"64GiB\", or leave the key out",
+        );
+    }
+    Spool { path: given(&file.path).unwrap_or_else(|| site.data_dir.join("spool")), floor_bytes, max_bytes }
+}
+
+fn tenants(file: Vec<Spanned<file::Tenant>>, findings: &mut Findings) -> Vec<Tenant> {
+    let mut tenants: Vec<Tenant> = Vec::new();
+    for entry in file {
+        let span = entry.span();
+        let entry = entry.into_inner();
+        let Some(id) = given(&entry.id) else {
+            findings.error(span, "[[tenant]]", "has no id; expected id = \"…\", the tenant id as the media server names it");
+            continue;
+        };
+        if tenants.iter().any(|t| *t.id.0 == id) {
+            let message = format!("{id:?} is there twice; expected each tenant once");
+            findings.error(span_of(&entry.id).unwrap_or(span), "[[tenant]] id", message);
+            continue;
+        }
+        warn_of_missing_seal(&id, &entry, findings);
+        tenants.push(tenant(id, &entry));
+    }
+    if !tenants.iter().any(|t| t.id == TenantId::default_tenant()) {
+        tenants.push(tenant("default".into(), &file::Tenant::default()));
+    }
+    tenants
+}
+
+fn tenant(id: String, file: &file::Tenant) -> Tenant {
+    Tenant {
+        name: given(&file.name).unwrap_or_else(|| id.clone()),
+        id: TenantId(id.into()),
+        recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
+        retention: given(&file.retention).unwrap_or(RETENTION),
+    }
+}
+
+fn warn_of_missing_seal(id: &str, file: &file::Tenant, findings: &mut Findings) {
+    if let Some(list) = file.recipients.as_ref().filter(|list| !list.get_ref().is_empty()) {
+        let message = format!(
+            "sealing is not active in this version: recordings of tenant {id:?} are stored and delivered UNENCRYPTED, \
+             whatever recipients are named"
+        );
+        findings.warning(list.span(), "[[tenant]] recipients", message);
+    }
+}
+
+fn targets(file: Vec<Spanned<file::Target>>, site: &Site, findings: &mut Findings) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for entry in file {
+        let span = entry.span();
+        let entry = entry.into_inner();
+        let (Some(name), Some(kind), Some(path)) = (given(&entry.name), given(&entry.kind), given(&entry.path)) else {
+            let missing = [("name", entry.name.is_none()), ("kind", entry.kind.is_none()), ("path", entry.path.is_none())];
+            let missing: Vec<&str> = missing.iter().filter(|(_, missing)| *missing).map(|(key, _)| *key).collect();
+            let message = format!("has no {}; expected name = \"…\", kind = \"dir\" and path = \"/…\"", missing.join(", no "));
+            findings.error(span, "[[target]]", message);
+            continue;
+        };
+        let target = Target { name, kind, path };
+        check_target(&target, &targets, &entry, site, findings);
+        targets.push(target);
+    }
+    targets
+}
+
+fn check_target(target: &Target, earlier: &[Target], file: &file::Target, site: &Site, findings: &mut Findings) {
+    let path_span = span_of(&file.path).unwrap_or_default();
+    if earlier.iter().any(|t| t.name == target.name) {
+        let message = format!("{:?} is there twice; expected another name for each target", target.name);
+        findings.error(span_of(&file.name).unwrap_or_default(), "[[target]] name", message);
+    }
+    if let Some(other) = earlier.iter().find(|t| t.path == target.path) {
+        let message = format!("{} is target {:?} already; expected another directory", target.path.display(), other.name);
+        findings.error(path_span.clone(), "[[target]] path", message);
+    }
+    if target.path.starts_with(&site.data_dir) {
+        let message =
+            format!("is within [site] data_dir {}: the disk that loses one copy loses the other", site.data_dir.display());
+        findings.warning(path_span, "[[target]] path", message);
+    }
+}
+
+// ---- sockets: no two may want the same address
+
+/// A socket that the box will open; its place, unless it is a default.
+struct Wanted {
+    span: Option<Range<usize>>,
+    key: &'static str,
+    listen: Listen,
+}
+
+fn check_sockets(file: &File, findings: &mut Findings) {
+    let wanted = wanted_sockets(file);
+    for (i, socket) in wanted.iter().enumerate() {
+        if let Some(other) = wanted[..i].iter().find(|other| overlap(&other.listen, &socket.listen)) {
+            let message =
+                format!("{} overlaps {} of {}; expected another address or port", socket.listen, other.listen, other.key);
+            findings.error(socket.span.clone().unwrap_or_default(), socket.key, message);
+        }
+    }
+    check_ports(file, &wanted, findings);
+    check_page(file, findings);
+    if let Some(list) = file.sip.listen.as_ref().filter(|list| list.get_ref().is_empty()) {
+        let message = "is empty, so that no call could arrive; expected an entry such as \"udp:0.0.0.0:5060\"";
+        findings.error(list.span(), "[sip] listen", message);
+    }
+}
+
+/// The defaults come first, so that an overlap is blamed on a line of the file.
+fn wanted_sockets(file: &File) -> Vec<Wanted> {
+    let sip = |span, listen| Wanted { span, key: "[sip] listen", listen };
+    let mut wanted: Vec<Wanted> = match &file.sip.listen {
+        Some(list) => list.get_ref().iter().map(|item| sip(Some(item.span()), item.get_ref().0)).collect(),
+        None => default_listen().into_iter().map(|listen| sip(None, listen)).collect(),
+    };
+    let address = given(&file.web.listen).unwrap_or(WEB_LISTEN);
+    let page = Listen { transport: Transport::Tcp, address };
+    wanted.push(Wanted { span: span_of(&file.web.listen), key: "[web] listen", listen: page });
+    wanted.sort_by_key(|socket| socket.span.is_some());
+    wanted
+}
+
+fn overlap(a: &Listen, b: &Listen) -> bool {
+    let (x, y) = (a.address, b.address);
+    let same_ip = x.ip() == y.ip() || (x.is_ipv4() == y.is_ipv4() && (x.ip().is_unspecified() || y.ip().is_unspecified()));
+    a.transport == b.transport && x.port() == y.port() && x.port() != 0 && same_ip
+}
+
+fn check_ports(file: &File, wanted: &[Wanted], findings: &mut Findings) {
+    let Some(ports) = &file.rtp.ports else { return };
+    let range = &ports.get_ref().0;
+    if ports.get_ref().0.pairs() < STREAMS_PER_RECORDING {
+        let message =
+            format!("\"{range}\" is too small for one recording; expected 4 ports for each (RTP and RTCP of both parties)");
+        findings.error(ports.span(), "[rtp] ports", message);
+    }
+    let sip = wanted.iter().find(|w| w.listen.transport == Transport::Udp && range.0.contains(&w.listen.address.port()));
+    if let Some(sip) = sip {
+        let message =
+            format!("\"{range}\" includes port {} of {}; expected ranges that do not meet", sip.listen.address.port(), sip.key);
+        findings.error(ports.span(), "[rtp] ports", message);
+    }
+}
+
+fn check_page(file: &File, findings: &mut Findings) {
+    if let Some(listen) = file.web.listen.as_ref().filter(|listen| !listen.get_ref().0.ip().is_loopback()) {
+        let message = "is not a loopback address, and the page of this version has no login: whoever reaches it reads which \
+                       calls are recorded";
+        findings.warning(listen.span(), "[web] listen", message);
+    }
+}
+
+// ---- reading raw values
+
+fn given<V: Clone>(key: &Key<V>) -> Option<V> {
+    key.as_ref().map(|value| value.get_ref().0.clone())
+}
+
+fn span_of<V>(key: &Key<V>) -> Option<Range<usize>> {
+    key.as_ref().map(Spanned::span)
+}
+
+fn items<V: Clone>(list: &Spanned<Vec<Spanned<Text<V>>>>) -> Vec<V> {
+    list.get_ref().iter().map(|item| item.get_ref().0.clone()).collect()
+}

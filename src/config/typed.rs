@@ -1,0 +1,144 @@
+//! The resolved configuration: plain values, every default filled in.
+//!
+//! Each part can be handed to its station without the station knowing this module. [`Config`] serialises to TOML that reads
+//! back as the same [`Config`]: that is what `nearend check` prints.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::diagnostic::Diagnostic;
+use super::value::{Listen, Network, PortRange, Source, TargetKind, show_duration, show_size, show_size_or_none};
+use crate::model::TenantId;
+
+/// What the daemon runs by.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Config {
+    /// Where the box is.
+    pub site: Site,
+    /// Where SIP is spoken, with whom.
+    pub sip: Sip,
+    /// Where audio arrives.
+    pub rtp: Rtp,
+    /// Where calls are kept on the box.
+    pub spool: Spool,
+    /// Whose calls they are; the tenant `default` is always among them.
+    #[serde(rename = "tenant")]
+    pub tenants: Vec<Tenant>,
+    /// Where finished recordings go; none: they stay on the box.
+    #[serde(rename = "target")]
+    pub targets: Vec<Target>,
+    /// The status page.
+    pub web: Web,
+}
+
+/// Where the box is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Site {
+    /// Name of the site, as it stands in every recording.
+    pub name: String,
+    /// Its geo-location in the contact centre's sense.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geo_location: Option<String>,
+    /// Everything that the box keeps is below this directory, unless another key says otherwise.
+    pub data_dir: PathBuf,
+}
+
+/// Where SIP is spoken, with whom.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sip {
+    /// Sockets to listen on; IPv6 ones do not take IPv4 along (IPV6_V6ONLY).
+    pub listen: Vec<Listen>,
+    /// Address that Contact names instead of the one a request came in on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<IpAddr>,
+    /// Who may have calls recorded.
+    pub trusted: Vec<Network>,
+    /// Recordings at one time; more are refused with 503.
+    pub max_recordings: u32,
+    /// Session interval that the box asks for (RFC 4028 §4).
+    #[serde(serialize_with = "show_duration")]
+    pub session_expires: Duration,
+    /// Shortest session interval that it accepts (RFC 4028 §5).
+    #[serde(serialize_with = "show_duration")]
+    pub min_se: Duration,
+}
+
+impl Sip {
+    /// Whether requests from this address are served.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(ip))
+    }
+}
+
+/// Where audio arrives.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rtp {
+    /// Address to listen on and to name in SDP; none: the one that the SIP request came in on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Even ports for RTP, the odd ones above them for RTCP.
+    pub ports: PortRange,
+    /// Whose packets count.
+    pub source: Source,
+    /// After this long without any packet of a session, its peer is asked whether it is still there.
+    #[serde(serialize_with = "show_duration")]
+    pub silence_timeout: Duration,
+}
+
+/// Where calls are kept on the box.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spool {
+    /// Directory of segments and ledger.
+    pub path: PathBuf,
+    /// With less free space than this no new call is taken.
+    #[serde(serialize_with = "show_size")]
+    pub floor_bytes: u64,
+    /// Delivered recordings are released early when the box holds more than this; none: only the floor counts.
+    #[serde(serialize_with = "show_size_or_none", skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+}
+
+/// Whose calls they are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tenant {
+    /// Id as the sender names it, and first folder of a recording's path.
+    pub id: TenantId,
+    /// Name for people.
+    pub name: String,
+    /// age recipients; accepted and checked, but nothing is sealed yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// How long a recording stays on the box once every target has it.
+    #[serde(serialize_with = "show_duration")]
+    pub retention: Duration,
+}
+
+/// Where finished recordings go.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Target {
+    /// Name in logs, metrics and the ledger.
+    pub name: String,
+    /// What sort of place it is.
+    pub kind: TargetKind,
+    /// Directory.
+    pub path: PathBuf,
+}
+
+/// The status page.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Web {
+    /// Address and port of the page, the API and the metrics.
+    pub listen: SocketAddr,
+}
+
+/// A file that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What somebody should know about it.
+    pub warnings: Vec<Diagnostic>,
+}

@@ -1,0 +1,94 @@
+//! Releases the local copies of delivered recordings: after their tenant's retention, or earlier when room is needed.
+//!
+//! Looking through the ledger and deleting files may take a while, so it is done beside the main thread, once a minute.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::Now;
+use crate::config::Config;
+use crate::model::{Recording, Stage};
+use crate::spool::Reader;
+use crate::spool::retention::{Fill, due};
+
+use super::Daemon;
+
+/// How often it is looked what may go.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What the main thread keeps of it.
+pub(super) struct Keeper {
+    next: Now,
+    news: mpsc::Sender<Recording>,
+    released: mpsc::Receiver<Recording>,
+}
+
+impl Keeper {
+    pub(super) fn new(now: Now) -> Keeper {
+        let (news, released) = mpsc::channel(super::QUEUE);
+        Keeper { next: now, news, released }
+    }
+
+    /// A recording whose local files are gone.
+    pub(super) async fn released(&mut self) -> Option<Recording> {
+        self.released.recv().await
+    }
+}
+
+impl Daemon {
+    /// Looks for what may go, when it is time.
+    pub(super) fn keep_house(&mut self, now: Now) {
+        let Some((spool_bytes, free_bytes)) = self.ledger.fill().filter(|_| now.mono >= self.keeper.next.mono) else { return };
+        self.keeper.next.mono = now.mono.after(EVERY);
+        let (reader, config, news) = (self.reader.clone(), self.config.clone(), self.keeper.news.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = release(&reader, &config, now, (spool_bytes, free_bytes), &news) {
+                tracing::warn!("it could not be looked which recordings may go: {error}; tried again in {EVERY:?}");
+            }
+        });
+    }
+
+    pub(super) fn on_released(&mut self, recording: Recording) {
+        tracing::info!(recording = %recording.id, "local copy released");
+        self.describe(Box::new(Recording { stage: Stage::Released, ..recording }));
+    }
+}
+
+fn release(
+    reader: &Reader,
+    config: &Config,
+    now: Now,
+    (spool_bytes, free_bytes): (u64, u64),
+    news: &mpsc::Sender<Recording>,
+) -> io::Result<()> {
+    let on_box = |recording: &Recording| matches!(recording.stage, Stage::Finished | Stage::Delivered);
+    let recordings: Vec<Recording> =
+        reader.recordings().filter(|r| r.as_ref().map_or(true, on_box)).collect::<io::Result<_>>()?;
+    let file_bytes: u64 = recordings.iter().flat_map(|recording| &recording.files).map(|file| file.bytes).sum();
+    let fill = Fill {
+        used_bytes: spool_bytes + file_bytes,
+        max_bytes: config.spool.max_bytes,
+        free_bytes,
+        floor_bytes: config.spool.floor_bytes,
+    };
+    let retention = |id: &_| config.tenants.iter().find(|tenant| tenant.id == *id).map(|tenant| tenant.retention);
+    for no in due(recordings.iter(), retention, &fill, now.wall) {
+        let Some(recording) = recordings.iter().find(|recording| recording.no == no) else { continue };
+        let folder = config.site.data_dir.join("finished").join(recording.path());
+        match remove(&folder) {
+            Ok(()) => drop(news.blocking_send(recording.clone())), // fails only when the daemon stops
+            Err(error) => tracing::warn!(recording = %recording.id, "{}: {error}; its files stay for now", folder.display()),
+        }
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

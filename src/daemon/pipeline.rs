@@ -1,0 +1,111 @@
+//! The way of a recording after the call: written -> finished -> delivered -> released, each step durable before the next.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::TrySendError;
+
+use crate::clock::Now;
+use crate::model::{MediaTime, Recording, RecordingNo, Stage};
+use crate::spool::{Command, Event};
+use crate::{finish, forward};
+
+use super::Daemon;
+
+impl Daemon {
+    /// A description that is to be written.
+    pub(super) fn describe(&mut self, recording: Box<Recording>) {
+        self.outbox.insert(recording.no, recording);
+    }
+
+    /// Hands descriptions to the spool while its queue has room; it has again after its next commit, which is an event.
+    pub(super) fn hand_over(&mut self) {
+        let spool = self.spool.sender();
+        while let Some((no, recording)) = self.outbox.pop_first() {
+            if let Err(TrySendError::Full(Command::Describe(recording))) = spool.try_send(Command::Describe(recording)) {
+                self.outbox.insert(no, recording);
+                return;
+            }
+        }
+    }
+
+    /// What the ledger held at the start goes on from where it was.
+    pub(super) fn take_up(&mut self, now: Now, recordings: Vec<Recording>, kept: &BTreeMap<RecordingNo, MediaTime>) {
+        for recording in recordings {
+            if recording.stage == Stage::Recording {
+                let kept = kept.get(&recording.no).copied().unwrap_or_default();
+                self.restore(now, recording, kept);
+            } else {
+                self.ledger.remember(&recording);
+                self.next_station(recording);
+            }
+        }
+    }
+
+    pub(super) fn on_spool(&mut self, event: Event) {
+        match event {
+            Event::Described { no, stage } if stage > Stage::Recording => match self.reader.recording(no) {
+                Ok(Some(recording)) => {
+                    self.ledger.remember(&recording);
+                    self.next_station(recording);
+                }
+                // The ledger is being mended; the recording goes on after the next start.
+                Ok(None) => tracing::error!(no = no.0, "written, but the ledger does not know it"),
+                Err(error) => tracing::error!(no = no.0, "written, but the ledger cannot be read: {error}"),
+            },
+            Event::Described { .. } => {}
+            Event::Space { free_bytes, used_bytes, accepting } => self.ledger.space(free_bytes, used_bytes, accepting),
+            Event::Trouble { what } => self.ledger.trouble(Some(what)),
+            Event::Mended => self.ledger.trouble(None),
+        }
+    }
+
+    /// Gives a recording whose description is durable to whom it is next.
+    fn next_station(&self, recording: Recording) {
+        match recording.stage {
+            Stage::Ended => self.finisher.submit(recording),
+            Stage::Finished => self.forwarder.submit(&recording),
+            Stage::Recording | Stage::Delivered | Stage::Released => {}
+        }
+    }
+
+    pub(super) fn on_finish(&mut self, event: finish::Event) {
+        match event {
+            finish::Event::Finished(recording) => {
+                self.ledger.totals.finished += 1;
+                self.describe(recording);
+            }
+            finish::Event::Failed { id, error, again_in, .. } => {
+                self.ledger.totals.finish_failures += 1;
+                match again_in {
+                    Some(wait) => tracing::warn!(recording = %id, "not finished: {error}; tried again in {wait:?}"),
+                    None => tracing::error!(recording = %id, "not finished: {error}"),
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_forward(&mut self, event: forward::Event) {
+        match event {
+            forward::Event::Delivered { no, id } => match self.reader.recording(no) {
+                Ok(Some(recording)) => {
+                    self.ledger.totals.delivered += 1;
+                    self.describe(Box::new(Recording { stage: Stage::Delivered, ..recording }));
+                }
+                Ok(None) => tracing::error!(recording = %id, "delivered, but the ledger does not know it"),
+                // It is delivered once more after the next start, which changes nothing at the target.
+                Err(error) => tracing::warn!(recording = %id, "delivered, but the ledger cannot be read: {error}"),
+            },
+            forward::Event::SetAside { id, target, error, .. } => {
+                tracing::error!(recording = %id, target, "set aside: {error}");
+                self.ledger.target(&target).set_aside += 1;
+            }
+            forward::Event::TargetDown { target, error } => {
+                tracing::warn!(target, "target fails: {error}");
+                self.ledger.target(&target).trouble = Some(error);
+            }
+            forward::Event::TargetUp { target } => {
+                tracing::info!(target, "target works again");
+                self.ledger.target(&target).trouble = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The state of the box for page, metrics and peers: what is counted, what is wrong, whether calls are taken.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::clock::Now;
+use crate::model::{LegCounters, Recording, RecordingNo, Stage, StreamKey, StreamReport};
+use crate::sip::Availability;
+use crate::web::Status;
+use crate::web::status::{Disk, Medium, Target, Totals};
+
+use super::Daemon;
+use super::signalling::RETRY_AFTER_S;
+
+/// Ended recordings that the page shows.
+const RECENT: usize = 20;
+
+/// What the daemon remembers to show.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) totals: Totals,
+    pub(super) stopping: bool,
+    disk: Disk,
+    /// What the segments take.
+    spool_bytes: Option<u64>,
+    /// The disk is below its floor.
+    full: bool,
+    targets: BTreeMap<String, Target>,
+    waiting: BTreeSet<RecordingNo>,
+    recent: VecDeque<Recording>,
+    /// The latest counters of each open stream; those of closed ones are in the totals.
+    open_streams: BTreeMap<StreamKey, LegCounters>,
+}
+
+impl Ledger {
+    pub(super) fn new(targets: impl Iterator<Item = String>) -> Ledger {
+        Ledger { targets: targets.map(|name| (name, Target::default())).collect(), ..Ledger::default() }
+    }
+
+    pub(super) fn target(&mut self, name: &str) -> &mut Target {
+        self.targets.entry(name.to_owned()).or_default()
+    }
+
+    pub(super) fn count(&mut self, report: &StreamReport) {
+        if report.closed {
+            self.open_streams.remove(&report.key);
+            self.totals.media = self.totals.media.plus(&report.counters);
+        } else {
+            self.open_streams.insert(report.key, report.counters);
+        }
+    }
+
+    /// A description is durable.
+    pub(super) fn remember(&mut self, recording: &Recording) {
+        match recording.stage {
+            Stage::Recording => return,
+            Stage::Ended | Stage::Finished => drop(self.waiting.insert(recording.no)),
+            Stage::Delivered | Stage::Released => drop(self.waiting.remove(&recording.no)),
+        }
+        self.recent.retain(|known| known.no != recording.no);
+        let newer = self.recent.iter().take_while(|known| known.no > recording.no).count();
+        self.recent.insert(newer, Recording { notes: Vec::new(), ..recording.clone() });
+        self.recent.truncate(RECENT);
+    }
+
+    /// Bytes in the spool and bytes free, once they are known.
+    pub(super) fn fill(&self) -> Option<(u64, u64)> {
+        self.spool_bytes.map(|used| (used, self.disk.free_bytes))
+    }
+
+    pub(super) fn space(&mut self, free_bytes: u64, used_bytes: u64, accepting: bool) {
+        self.disk.free_bytes = free_bytes;
+        self.spool_bytes = Some(used_bytes);
+        if self.full == accepting {
+            self.full = !accepting;
+            if self.full {
+                tracing::error!(
+                    free_bytes,
+                    "the disk is below its floor: new calls get 503, running ones go on; free space or raise [spool] floor_bytes"
+                );
+            } else {
+                tracing::info!(free_bytes, "there is room on the disk again: calls are taken");
+            }
+        }
+    }
+
+    pub(super) fn trouble(&mut self, trouble: Option<String>) {
+        match &trouble {
+            Some(what) => tracing::error!("the spool cannot write: {what}; new calls get 503"),
+            None => tracing::info!("the spool writes again"),
+        }
+        self.disk.trouble = trouble;
+    }
+
+    fn media(&self) -> LegCounters {
+        self.open_streams.values().fold(self.totals.media, LegCounters::plus)
+    }
+}
+
+impl Daemon {
+    /// Why a new call is not taken; none: it is.
+    pub(super) fn refusing(&self) -> Option<String> {
+        let max = usize::try_from(self.config.sip.max_recordings).unwrap_or(usize::MAX);
+        if self.ledger.stopping {
+            Some("the box is stopping".into())
+        } else if let Some(trouble) = &self.ledger.disk.trouble {
+            Some(format!("the spool cannot write: {trouble}"))
+        } else if self.ledger.full {
+            Some("the disk is below [spool] floor_bytes".into())
+        } else if self.calls.running() >= max {
+            Some(format!("{max} recordings are running, which is all [sip] max_recordings allows"))
+        } else {
+            None
+        }
+    }
+
+    /// What OPTIONS says from now on.
+    pub(super) fn announce(&mut self) {
+        let availability = match self.refusing() {
+            None => Availability::Available,
+            Some(reason) => Availability::Unavailable { reason, retry_after_s: RETRY_AFTER_S },
+        };
+        self.sip.endpoint().set_availability(availability);
+    }
+
+    /// Renews page and metrics.
+    pub(super) fn publish(&mut self, now: Now) {
+        let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
+        let status = Status {
+            site: self.config.site.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            time: now.wall,
+            uptime_s: now.mono.since(self.started.mono).as_secs(),
+            refusing: self.refusing(),
+            running: self.calls.running(),
+            waiting: self.ledger.waiting.len(),
+            calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
+            recent: self.ledger.recent.iter().cloned().collect(),
+            totals: self.totals(),
+            disk: self.disk(),
+            targets: self.ledger.targets.clone(),
+        };
+        self.status.send_replace(status);
+    }
+
+    fn disk(&self) -> Disk {
+        let wear = self.wear.wear.borrow().clone();
+        let medium = Medium {
+            device: wear.device,
+            bytes_per_hour: wear.bytes_per_hour,
+            written_bytes: wear.written_bytes,
+            used_percent: wear.used_percent,
+            left_hours: wear.left_hours,
+            warning: wear.warning,
+        };
+        let spool_bytes = self.ledger.spool_bytes.unwrap_or_default();
+        Disk { floor_bytes: self.config.spool.floor_bytes, spool_bytes, medium, ..self.ledger.disk.clone() }
+    }
+
+    fn totals(&mut self) -> Totals {
+        let sip = self.sip.endpoint().counters();
+        let spool = self.spool.counters();
+        Totals {
+            sip_requests: sip.requests.clone(),
+            sip_dropped: sip.dropped,
+            media: self.ledger.media(),
+            blocks: spool.blocks.load(Relaxed),
+            blocks_dropped: spool.dropped_blocks.load(Relaxed),
+            spool_bytes: spool.bytes_written.load(Relaxed),
+            fsyncs: spool.fsyncs.load(Relaxed),
+            ..self.ledger.totals.clone()
+        }
+    }
+}

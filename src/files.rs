@@ -1,0 +1,153 @@
+//! Durable files, for every station that leaves some behind: folders, temporary files and checksums done the way that
+//! survives a power cut (data, then name, each with its fsync).
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+/// Length and SHA-256 of a file's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// Length.
+    pub bytes: u64,
+    /// SHA-256 in lower-case hex.
+    pub sha256: String,
+}
+
+/// Hashes everything that is written through it.
+pub struct Hashing<W> {
+    inner: W,
+    sha256: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Hashing<W> {
+        Hashing { inner, sha256: Sha256::new(), bytes: 0 }
+    }
+
+    /// The writer back, and what went through.
+    pub fn finish(self) -> (W, Digest) {
+        (self.inner, Digest { bytes: self.bytes, sha256: hex(&self.sha256.finalize()) })
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buf)?;
+        self.sha256.update(&buf[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Length and SHA-256 of all that `from` still holds.
+///
+/// # Errors
+/// Reading failed.
+pub fn digest(mut from: impl Read) -> io::Result<Digest> {
+    let mut hashing = Hashing::new(io::sink());
+    io::copy(&mut from, &mut hashing)?;
+    Ok(hashing.finish().1)
+}
+
+/// Makes the folder `relative` under `root`, one component after the other, each durable before the next; also one that is
+/// there already, because whoever made it may have been cut off before. `root` itself must be there: when it is a mount point that is not mounted, nothing is made in its place.
+///
+/// # Errors
+/// A component cannot be made, or is something else than a folder.
+pub fn create_folder(root: &Path, relative: &str) -> io::Result<PathBuf> {
+    let mut folder = root.to_path_buf();
+    for component in relative.split('/') {
+        let parent = folder.clone();
+        folder.push(component);
+        match fs::create_dir(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => return Err(e),
+            _ => sync_folder(&parent)?,
+        }
+    }
+    Ok(folder)
+}
+
+/// The name under which a file is written before it gets its own.
+pub fn temporary_name(name: &str) -> String {
+    format!(".{name}.part")
+}
+
+/// Opens the temporary file `path` for writing. What an earlier try left there is replaced; a link is never followed.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_temporary(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => File::options().write(true).create_new(true).open(path),
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// It cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network and FUSE file systems have no fsync for folders (EINVAL, fsync(2)); their server orders names itself.
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}"); // writing to a String cannot fail
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_of_the_standards_own_example() {
+        // FIPS 180-2, appendix B.1
+        let abc = digest(b"abc".as_slice()).unwrap();
+        assert_eq!(abc.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(abc.bytes, 3);
+        let mut through = Hashing::new(Vec::new());
+        through.write_all(b"a").unwrap();
+        through.write_all(b"bc").unwrap();
+        assert_eq!(through.finish(), (b"abc".to_vec(), abc));
+    }
+
+    #[test]
+    fn folders_grow_only_under_an_existing_root() {
+        let root = tempfile::tempdir().unwrap();
+        let made = create_folder(root.path(), "a/b/c").unwrap();
+        assert!(made.is_dir());
+        assert_eq!(create_folder(root.path(), "a/b/c").unwrap(), made);
+        assert!(create_folder(&root.path().join("unmounted"), "a").is_err());
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(create_folder(root.path(), "file/a").is_err());
+    }
+
+    #[test]
+    fn a_temporary_file_replaces_what_was_left_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        let temporary = dir.path().join(temporary_name("audio.wav"));
+        std::os::unix::fs::symlink(&precious, &temporary).unwrap();
+        create_temporary(&temporary).unwrap().write_all(b"new").unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(&temporary).unwrap(), "new");
+    }
+}

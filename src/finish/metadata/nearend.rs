@@ -1,0 +1,276 @@
+//! The part of `recording.json` under `nearend`: all that the form of the data centre has no place for. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::{BoxFacts, Iso, mask_type};
+use crate::finish::align;
+use crate::finish::encode::Encoded;
+use crate::finish::gaps::{Gap, GapReason, place_of};
+use crate::model::block::Law;
+use crate::model::recording::{Dialect, Digit, FileFact, Note};
+use crate::model::{Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording};
+
+/// The version of this part; it grows when a reader has to know.
+const FORM: u32 = 1;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Nearend<'a> {
+    form: u32,
+    recording_no: u64,
+    site: &'a str,
+    r#box: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    geo_location: Option<&'a str>,
+    dialect: Dialect,
+    couples: [Couple<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_reason: Option<EndReason>,
+    flags: &'a [Flag],
+    audio: Audio<'a>,
+    channels: [ChannelEntry<'a>; 2],
+    legs: Vec<LegEntry<'a>>,
+    masks: Vec<MaskEntry>,
+    gaps: Vec<GapEntry>,
+    gaps_left_out: u64,
+    damaged_pieces: u64,
+    parameters: &'a BTreeMap<String, String>,
+    headers: Vec<Header<'a>>,
+    notes: Vec<NoteEntry<'a>>,
+    files: [&'a FileFact; 1],
+}
+
+impl<'a> Nearend<'a> {
+    /// Gathers it.
+    pub(super) fn new(
+        facts: &'a BoxFacts,
+        recording: &'a Recording,
+        encoded: &Encoded,
+        damaged: u64,
+        audio: &'a FileFact,
+    ) -> Nearend<'a> {
+        let start = encoded.span.start;
+        let note = |n: &'a Note| NoteEntry { time: Iso(n.time), method: &n.method, content_type: &n.content_type, body: &n.body };
+        Nearend {
+            form: FORM,
+            recording_no: recording.no.0,
+            site: &facts.site,
+            r#box: &facts.box_name,
+            geo_location: facts.geo_location.as_deref(),
+            dialect: recording.dialect,
+            couples: [Couple { id: &recording.id.0, tenant: &recording.tenant.0 }],
+            end_reason: recording.end_reason,
+            flags: &recording.flags,
+            audio: Audio {
+                file: &audio.name,
+                codec: encoded.law,
+                rate_hz: MediaTime::RATE,
+                samples: encoded.span.end.0.saturating_sub(start.0),
+                bit_exact: encoded.transcoded == 0,
+                transcoded_samples: encoded.transcoded,
+            },
+            channels: [channel(recording, Channel::Recorded), channel(recording, Channel::Other)],
+            legs: leg_entries(recording, start),
+            masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
+            gaps: encoded.gaps.gaps.iter().map(|gap| gap_entry(gap, start)).collect(),
+            gaps_left_out: encoded.gaps.left_out,
+            damaged_pieces: damaged,
+            parameters: &recording.parameters,
+            headers: recording.headers.iter().map(|(name, value)| Header { name, value }).collect(),
+            notes: recording.notes.iter().map(note).collect(),
+            files: [audio],
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Couple<'a> {
+    id: &'a str,
+    #[serde(rename = "GEN_CFG_TENANT")]
+    tenant: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Audio<'a> {
+    file: &'a str,
+    codec: Law,
+    rate_hz: i64,
+    samples: i64,
+    bit_exact: bool,
+    transcoded_samples: u64,
+}
+
+#[derive(Serialize)]
+struct ChannelEntry<'a> {
+    channel: u8,
+    party: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dn: Option<&'a str>,
+    legs: Vec<LegNo>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MaskEntry {
+    time: Iso,
+    start_ms: i64,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<LegNo>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GapEntry {
+    channel: u8,
+    start_ms: i64,
+    length_ms: i64,
+    reason: GapReason,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NoteEntry<'a> {
+    time: Iso,
+    method: &'a str,
+    content_type: &'a str,
+    body: &'a str,
+}
+
+fn channel(recording: &Recording, channel: Channel) -> ChannelEntry<'_> {
+    let legs = || recording.legs.iter().filter(|leg| leg.channel == channel);
+    ChannelEntry {
+        channel: channel.number(),
+        party: match channel {
+            Channel::Recorded => "recorded",
+            Channel::Other => "other",
+        },
+        dn: legs().find_map(|leg| leg.dn.as_deref()),
+        legs: legs().map(|leg| leg.no).collect(),
+    }
+}
+
+fn mask_entry(recording: &Recording, mask: &Mask, start: MediaTime) -> MaskEntry {
+    let start_ms = millis_from(start, place_of(recording, mask.time));
+    MaskEntry { time: Iso(mask.time), start_ms, kind: mask_type(mask.kind), leg: mask.leg }
+}
+
+fn gap_entry(gap: &Gap, start: MediaTime) -> GapEntry {
+    let samples = gap.place.end.0 - gap.place.start.0;
+    GapEntry {
+        channel: gap.channel.number(),
+        start_ms: millis_from(start, gap.place.start),
+        length_ms: MediaTime(samples.saturating_add(4)).as_millis().max(1), // to the nearest, but never nothing
+        reason: gap.reason,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LegEntry<'a> {
+    no: LegNo,
+    channel: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dn: Option<&'a str>,
+    call_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    codec: Law,
+    local: SocketAddr,
+    remote: SocketAddr,
+    start_time: Iso,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_time: Option<Iso>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_reason: Option<EndReason>,
+    ssrcs: &'a [u32],
+    packets: u64,
+    bytes: u64,
+    lost: u64,
+    late: u64,
+    reordered: u64,
+    duplicates: u64,
+    wrong_source: u64,
+    wrong_payload_type: u64,
+    malformed: u64,
+    masked: u64,
+    overrun: u64,
+    kernel_drops: u64,
+    comfort_noise: u64,
+    resyncs: u64,
+    jitter_us: u64,
+    aligned_by: &'static str,
+    shift_samples: i64,
+    digits: Vec<DigitEntry>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DigitEntry {
+    start_ms: i64,
+    digit: char,
+    duration_ms: u32,
+}
+
+fn leg_entries(recording: &Recording, start: MediaTime) -> Vec<LegEntry<'_>> {
+    let shifts = align::shifts(&recording.legs);
+    recording.legs.iter().map(|leg| leg_entry(leg, shifts.get(&leg.no).copied(), start)).collect()
+}
+
+fn leg_entry(leg: &Leg, shift: Option<i64>, start: MediaTime) -> LegEntry<'_> {
+    let counters = &leg.counters;
+    let shift_samples = shift.unwrap_or(0);
+    let digit = |d: &Digit| DigitEntry {
+        start_ms: millis_from(start, MediaTime(d.at.0.saturating_add(shift_samples))),
+        digit: d.digit,
+        duration_ms: d.duration_ms,
+    };
+    LegEntry {
+        no: leg.no,
+        channel: leg.channel.number(),
+        dn: leg.dn.as_deref(),
+        call_id: &leg.call_id,
+        label: leg.label.as_deref(),
+        codec: leg.law,
+        local: leg.local,
+        remote: leg.remote,
+        start_time: Iso(leg.started),
+        stop_time: leg.ended.map(Iso),
+        end_reason: leg.end_reason,
+        ssrcs: &leg.ssrcs,
+        packets: counters.packets,
+        bytes: counters.bytes,
+        lost: counters.lost,
+        late: counters.late,
+        reordered: counters.reordered,
+        duplicates: counters.duplicates,
+        wrong_source: counters.wrong_source,
+        wrong_payload_type: counters.wrong_payload_type,
+        malformed: counters.malformed,
+        masked: counters.masked,
+        overrun: counters.overrun,
+        kernel_drops: counters.kernel_drops,
+        comfort_noise: counters.comfort_noise,
+        resyncs: counters.resyncs,
+        jitter_us: counters.jitter_us,
+        aligned_by: if shift.is_some() { "sender-reports" } else { "arrival" },
+        shift_samples,
+        digits: leg.digits.iter().map(digit).collect(),
+    }
+}
+
+/// Where a place lies in the file, in milliseconds; what lies before the file counts as its start.
+fn millis_from(start: MediaTime, place: MediaTime) -> i64 {
+    MediaTime(place.0.saturating_sub(start.0)).as_millis().max(0)
+}

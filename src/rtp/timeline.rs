@@ -1,0 +1,329 @@
+//! Where on the time line of the recording the samples of an RTP stream belong.
+//!
+//! The first packet lies where it arrived; from then on the RTP timestamps say how far apart packets lie, so that jitter,
+//! reordering and loss move nothing. When the timestamps no longer agree with the time that really went by, the place is
+//! taken anew from the arrival. The time line never goes back behind what has been placed.
+
+use crate::model::{MediaTime, MonoTime, RtpTime};
+
+/// A gap that timestamps and arrival both show (silence suppression) may differ by this much: jitter.
+const GAP_TOLERANCE: i64 = ms(200);
+
+/// Timestamps that ran through a signalled pause may be off by this much.
+const PAUSE_TOLERANCE: i64 = ms(60);
+
+/// Timestamps may drift this far from arrival: a delay that grows, or clocks that differ (100 ppm are 0.36 s in an hour).
+const DRIFT_TOLERANCE: i64 = ms(1_000);
+
+/// No packet lies further than this from its arrival.
+const FARTHEST: i64 = ms(10_000);
+
+const fn ms(ms: i64) -> i64 {
+    ms * MediaTime::RATE / 1_000
+}
+
+/// Maps RTP timestamps to places.
+#[derive(Debug)]
+pub struct Timeline {
+    /// Zero of the time line.
+    origin: MonoTime,
+    /// Something lies on it.
+    begun: bool,
+    anchor: Option<Anchor>,
+    /// Where the next place may begin: the end of all that has been placed.
+    end: i64,
+    /// A pause has just ended.
+    resumed: bool,
+    /// A timestamp of the source that is about to begin, and its place.
+    known: Option<(RtpTime, i64)>,
+    /// Since when, by arrival and by timestamp, packets have come more than [`DRIFT_TOLERANCE`] late.
+    late_since: Option<(MonoTime, RtpTime)>,
+}
+
+/// The newest packet, from which the places of the others are counted. Places in samples.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    seq: u16,
+    time: RtpTime,
+    place: i64,
+    samples: i64,
+    arrival: i64,
+    /// Place minus arrival when the place was last taken anew.
+    offset: i64,
+}
+
+/// Of a packet, what its place depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// When it arrived.
+    pub arrived: MonoTime,
+    /// Its sequence number.
+    pub seq: u16,
+    /// Its timestamp.
+    pub time: RtpTime,
+    /// How many samples it holds.
+    pub samples: usize,
+}
+
+/// The place of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Taken from its arrival, because nothing was there before.
+    First(MediaTime),
+    /// As its timestamp says.
+    Known(MediaTime),
+    /// Taken anew from its arrival.
+    Anew(MediaTime),
+    /// None: its timestamp contradicts its sequence number and its arrival.
+    Nowhere,
+}
+
+impl Timeline {
+    /// One on which nothing lies yet.
+    pub fn new(origin: MonoTime) -> Timeline {
+        Timeline { origin, begun: false, anchor: None, end: 0, resumed: false, known: None, late_since: None }
+    }
+
+    /// The place that belongs to an instant.
+    pub fn at(&self, t: MonoTime) -> MediaTime {
+        let since_origin = i128::from(t.0) - i128::from(self.origin.0);
+        MediaTime::from_micros(i64::try_from(since_origin).unwrap_or(i64::MAX))
+    }
+
+    /// The place of a timestamp by the present mapping; none when there is none, or when that is far from `arrived`.
+    pub fn of(&self, time: RtpTime, arrived: MonoTime) -> Option<MediaTime> {
+        let anchor = self.anchor?;
+        let place = anchor.place + time.ticks_since(anchor.time);
+        ((place - self.at(arrived).0).abs() <= FARTHEST).then_some(MediaTime(place))
+    }
+
+    /// Where the newest packet lies.
+    pub fn newest(&self) -> Option<(RtpTime, MediaTime)> {
+        self.anchor.map(|anchor| (anchor.time, MediaTime(anchor.place)))
+    }
+
+    /// The source about to begin is known from before a restart of the box: its first packet lies where its timestamp says,
+    /// if that agrees with its arrival.
+    pub fn go_on_from(&mut self, time: RtpTime, place: MediaTime) {
+        self.known = Some((time, place.0));
+    }
+
+    /// Another source begins: its timestamps have nothing to do with those before.
+    pub fn forget_source(&mut self) {
+        self.anchor = None;
+        self.late_since = None;
+    }
+
+    /// A signalled pause is over; the sender's clock may have stood still meanwhile.
+    pub fn resume(&mut self) {
+        self.resumed = true;
+    }
+
+    /// The place of a packet, all of whose samples will be put there.
+    pub fn place(&mut self, packet: Timing) -> Place {
+        let arrival = self.at(packet.arrived).0.max(0);
+        let Some(anchor) = self.anchor else { return self.take_anew(packet, arrival) };
+        let place = anchor.place + packet.time.ticks_since(anchor.time);
+        let is_newer = packet.seq.wrapping_sub(anchor.seq).cast_signed() > 0;
+        if is_newer && self.must_take_anew(anchor, packet, place, arrival) {
+            return self.take_anew(packet, arrival);
+        }
+        if place < 0 || (place - arrival).abs() > FARTHEST {
+            return Place::Nowhere;
+        }
+        if is_newer {
+            self.advance(packet, place, arrival, anchor.offset);
+        }
+        Place::Known(MediaTime(place))
+    }
+
+    fn must_take_anew(&mut self, anchor: Anchor, packet: Timing, place: i64, arrival: i64) -> bool {
+        let drift = place - arrival - anchor.offset;
+        let jumped = jumped(anchor, packet, arrival);
+        let frozen = self.stays_late(drift, packet);
+        let paused = std::mem::take(&mut self.resumed) && drift.abs() > PAUSE_TOLERANCE;
+        jumped || frozen || paused || drift > DRIFT_TOLERANCE || drift.abs() > FARTHEST
+    }
+
+    /// Whether packets come too late and will go on doing so. After a stall of the network they come in a burst and have
+    /// soon caught up: their places are right. After a sender has stopped and its timestamps with it, they come at the pace
+    /// of speech: at the second such packet the place is taken anew.
+    fn stays_late(&mut self, drift: i64, packet: Timing) -> bool {
+        if drift >= -DRIFT_TOLERANCE {
+            self.late_since = None;
+            return false;
+        }
+        let Some((arrived, time)) = self.late_since else {
+            self.late_since = Some((packet.arrived, packet.time));
+            return false;
+        };
+        let went_by = MediaTime::from_micros(i64::try_from(packet.arrived.since(arrived).as_micros()).unwrap_or(i64::MAX)).0;
+        went_by.saturating_mul(2) >= packet.time.ticks_since(time)
+    }
+
+    fn take_anew(&mut self, packet: Timing, arrival: i64) -> Place {
+        let known = self.known.take().map(|(time, place)| place.saturating_add(packet.time.ticks_since(time)));
+        let place = known.filter(|place| (place - arrival).abs() <= DRIFT_TOLERANCE).unwrap_or(arrival).max(self.end);
+        if place - arrival > FARTHEST {
+            return Place::Nowhere;
+        }
+        self.late_since = None;
+        self.resumed = false;
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        self.advance(packet, place, arrival, place - arrival);
+        if is_first { Place::First(MediaTime(place)) } else { Place::Anew(MediaTime(place)) }
+    }
+
+    fn advance(&mut self, packet: Timing, place: i64, arrival: i64, offset: i64) {
+        let samples = i64::try_from(packet.samples).unwrap_or(0); // a datagram's, so at most 65,507
+        self.anchor = Some(Anchor { seq: packet.seq, time: packet.time, place, samples, arrival, offset });
+        self.end = self.end.max(place + samples);
+    }
+}
+
+/// Whether the timestamp of a newer packet went backwards, or forwards without lost packets or time gone by to explain it.
+fn jumped(anchor: Anchor, packet: Timing, arrival: i64) -> bool {
+    let advance = packet.time.ticks_since(anchor.time);
+    let steps = i64::from(packet.seq.wrapping_sub(anchor.seq));
+    let backwards = advance < 0 || (advance == 0 && anchor.samples > 0);
+    let gap = advance > steps * anchor.samples;
+    backwards || gap && (advance - (arrival - anchor.arrival)).abs() > GAP_TOLERANCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets of 20 ms; `n` counts them, `late_ms` is how late one arrives.
+    struct Sender {
+        line: Timeline,
+        first_seq: u16,
+        first_time: u32,
+    }
+
+    const ORIGIN: u64 = 7_000_000;
+
+    impl Sender {
+        fn new() -> Sender {
+            Sender { line: Timeline::new(MonoTime(ORIGIN)), first_seq: 65_530, first_time: u32::MAX - 500 }
+        }
+
+        fn send(&mut self, n: u32, arrives_ms: u64) -> Place {
+            self.send_with(n, n * 160, arrives_ms)
+        }
+
+        fn send_with(&mut self, n: u32, ticks: u32, arrives_ms: u64) -> Place {
+            self.line.place(Timing {
+                arrived: MonoTime(ORIGIN + arrives_ms * 1_000),
+                seq: self.first_seq.wrapping_add(n as u16),
+                time: RtpTime(self.first_time.wrapping_add(ticks)),
+                samples: 160,
+            })
+        }
+    }
+
+    fn known(ms: i64) -> Place {
+        Place::Known(MediaTime(ms * 8))
+    }
+
+    fn anew(ms: i64) -> Place {
+        Place::Anew(MediaTime(ms * 8))
+    }
+
+    #[test]
+    fn jitter_reordering_and_loss_move_nothing() {
+        let mut sender = Sender::new();
+        assert_eq!(sender.send(0, 300), Place::First(MediaTime(2_400)));
+        assert_eq!(sender.send(1, 390), known(320));
+        assert_eq!(sender.send(3, 391), known(360));
+        assert_eq!(sender.send(2, 392), known(340));
+        assert_eq!(sender.send(60, 1_500), known(1_500));
+    }
+
+    #[test]
+    fn silence_suppression_keeps_the_timestamps() {
+        let mut sender = Sender::new();
+        sender.send(0, 0);
+        assert_eq!(sender.send_with(1, 8 * 5_000, 5_150), known(5_000));
+    }
+
+    #[test]
+    fn a_jump_takes_the_place_from_the_arrival() {
+        let mut sender = Sender::new();
+        sender.send(0, 100);
+        assert_eq!(sender.send_with(1, 8 * 500, 125), anew(125), "forwards without time gone by");
+        assert_eq!(sender.send_with(2, 8 * 520, 140), known(145), "and goes on from there");
+        assert_eq!(sender.send_with(3, 77, 160), anew(165), "backwards, but never into what is there");
+        assert_eq!(sender.send_with(4, 0x8000_0000, 300), anew(300));
+    }
+
+    #[test]
+    fn an_old_packet_from_nowhere_is_not_placed() {
+        let mut sender = Sender::new();
+        for n in 0..10 {
+            sender.send(n, u64::from(n) * 20);
+        }
+        assert_eq!(sender.send_with(5, 8 * 11_000, 200), Place::Nowhere);
+        assert_eq!(sender.send_with(5, 0_u32.wrapping_sub(160), 200), Place::Nowhere, "before the origin");
+    }
+
+    #[test]
+    fn after_a_pause_a_clock_that_stood_still_is_set_anew() {
+        let mut sender = Sender::new();
+        sender.send(0, 0);
+        sender.line.resume();
+        assert_eq!(sender.send(1, 600), anew(600), "stood still");
+        sender.line.resume();
+        assert_eq!(sender.send(30, 1_190), known(1_180), "went on");
+        assert_eq!(sender.send(31, 1_290), known(1_200), "only the first packet counts");
+    }
+
+    #[test]
+    fn a_burst_after_a_stall_stays_in_its_place() {
+        let mut sender = Sender::new();
+        sender.send(0, 0);
+        for n in 1..150 {
+            assert_eq!(sender.send(n, 3_000 + u64::from(n) / 20), known(i64::from(n) * 20));
+        }
+        assert_eq!(sender.send(151, 3_020), known(3_020));
+    }
+
+    #[test]
+    fn a_sender_that_stopped_without_a_word_is_set_anew() {
+        let mut sender = Sender::new();
+        sender.send(0, 0);
+        assert_eq!(sender.send(1, 5_000), known(20), "may still be a burst");
+        assert_eq!(sender.send(2, 5_021), anew(5_021));
+        assert_eq!(sender.send(3, 5_040), known(5_041));
+        assert_eq!(sender.send(4, 16_000), anew(16_000), "further than anything may lie from its arrival");
+    }
+
+    #[test]
+    fn clocks_may_differ() {
+        let mut sender = Sender::new();
+        sender.send(0, 10);
+        for n in 1..40_000_u32 {
+            let arrives_ms = 10 + u64::from(n) * 20_001 / 1_000; // 50 ppm slow
+            assert_eq!(sender.send(n, arrives_ms), known(10 + i64::from(n) * 20));
+        }
+    }
+
+    #[test]
+    fn a_sender_that_runs_ahead_stops_at_the_farthest_place() {
+        let mut sender = Sender::new();
+        let places: Vec<Place> = (0..1_000).map(|n| sender.send(n, 0)).collect();
+        let placed = places.iter().filter(|place| **place != Place::Nowhere).count();
+        assert_eq!(placed, 501);
+        assert_eq!(sender.send(1_001, 20_020), known(20_020));
+    }
+
+    #[test]
+    fn another_source_begins_where_it_arrives_and_not_before_the_end() {
+        let mut sender = Sender::new();
+        sender.send(0, 100);
+        sender.line.forget_source();
+        assert_eq!(sender.send_with(999, 5, 110), anew(120));
+        assert_eq!(sender.line.of(RtpTime(sender.first_time.wrapping_add(5 + 80)), MonoTime(ORIGIN)), Some(MediaTime(8 * 130)));
+        assert_eq!(sender.line.of(RtpTime(sender.first_time ^ 0x4000_0000), MonoTime(ORIGIN)), None);
+    }
+}

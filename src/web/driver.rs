@@ -1,0 +1,64 @@
+//! The HTTP server of the box (axum, on the main thread's runtime).
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{Status, metrics, page};
+
+/// Listens on `address`; gives the bound address and the server's work, to be spawned.
+pub async fn serve(
+    address: SocketAddr,
+    status: watch::Receiver<Status>,
+) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>>)> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let work = async move { axum::serve(listener, router(status)).await };
+    Ok((bound, work))
+}
+
+fn router(status: watch::Receiver<Status>) -> Router {
+    Router::new()
+        .route("/", get(async |State(status): Shared| html(page::html(&status.borrow()))))
+        .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], page::STYLE)))
+        .route("/metrics", get(prometheus))
+        .route("/api/v1/status", get(async |State(status): Shared| Json(status.borrow().clone())))
+        .route("/health/live", get(async || "alive\n"))
+        .route("/health/ready", get(ready))
+        .with_state(status)
+}
+
+type Shared = State<watch::Receiver<Status>>;
+
+fn html(page: String) -> Response {
+    let headers: [(HeaderName, &str); 4] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, page).into_response()
+}
+
+async fn prometheus(State(status): Shared) -> Response {
+    let status = status.borrow().clone();
+    match metrics::text(status) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Ready means: a call that arrives now is recorded.
+async fn ready(State(status): Shared) -> Response {
+    match &status.borrow().refusing {
+        None => "ready\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("new calls are refused: {why}\n")).into_response(),
+    }
+}

@@ -1,0 +1,199 @@
+//! The status page: one HTML document without script, made anew for each request. Answers the questions of a person at
+//! the rack: is everything recorded, is there room, what waits.
+
+use std::fmt::Write;
+
+use crate::model::{Flag, Recording, WallTime};
+
+use super::Status;
+
+/// The style sheet, served beside the page so that the content security policy can forbid inline styles.
+pub const STYLE: &str = include_str!("style.css");
+
+/// The page.
+pub fn html(status: &Status) -> String {
+    let mut page = String::with_capacity(8 << 10);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        page,
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <meta http-equiv=refresh content=5><title>{site} · Nearend</title><link rel=stylesheet href=/style.css></head><body>\
+         <header><h1>{site}</h1><p>Nearend {version} · up {uptime} · {time}</p></header><main>",
+        site = Text(&status.site),
+        version = status.version,
+        uptime = duration(status.uptime_s),
+        time = status.time
+    );
+    let _ = verdict(&mut page, status);
+    let _ = facts(&mut page, status);
+    let _ = recordings(&mut page, "Calls now", "No call is being recorded.", &status.calls);
+    let _ = recordings(&mut page, "Latest recordings", "Nothing has been recorded since the start.", &status.recent);
+    page.push_str(
+        "</main><footer><a href=/metrics>metrics</a> · <a href=/api/v1/status>status as JSON</a></footer></body></html>\n",
+    );
+    page
+}
+
+fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
+    let troubles = status.targets.iter().filter_map(|(name, t)| t.trouble.as_ref().map(|trouble| (name, trouble)));
+    match &status.refusing {
+        None => write!(page, "<p class=good role=status>Every call that arrives is recorded.</p>")?,
+        Some(why) => write!(page, "<p class=bad role=alert>New calls are refused: {}</p>", Text(why))?,
+    }
+    if let Some(warning) = status.disk.medium.warning {
+        let device = status.disk.medium.device.as_deref().unwrap_or_default();
+        write!(page, "<p class=warn role=alert>Medium {}: {warning}</p>", Text(device))?;
+    }
+    for (name, trouble) in troubles {
+        write!(page, "<p class=warn role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
+    }
+    Ok(())
+}
+
+fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
+    let totals = &status.totals;
+    let medium = &status.disk.medium;
+    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".into());
+    let aside: usize = status.targets.values().map(|t| t.set_aside).sum();
+    page.push_str("<dl>");
+    for (name, value) in [
+        ("Recording now", status.running.to_string()),
+        ("Since start", totals.recordings.to_string()),
+        ("Waiting for the data centre", status.waiting.to_string()),
+        ("Set aside", aside.to_string()),
+        ("Delivered", totals.delivered.to_string()),
+        ("Packets", totals.media.packets.to_string()),
+        ("Packets lost", totals.media.lost.to_string()),
+        ("Disk free", bytes(status.disk.free_bytes)),
+        ("Written per hour", known(medium.bytes_per_hour.map(bytes))),
+        ("Medium worn", known(medium.used_percent.map(|percent| format!("{percent} %")))),
+        ("Medium lasts", known(medium.left_hours.map(|hours| duration(hours.saturating_mul(3_600))))),
+    ] {
+        write!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
+    }
+    page.push_str("</dl>");
+    Ok(())
+}
+
+fn recordings(page: &mut String, title: &str, none: &str, recordings: &[Recording]) -> std::fmt::Result {
+    write!(page, "<section><h2>{title}</h2>")?;
+    if recordings.is_empty() {
+        return write!(page, "<p>{none}</p></section>");
+    }
+    page.push_str(
+        "<div class=scroll><table><thead><tr><th>Recording<th>Parties<th>Began (UTC)<th>Length<th>Packets<th>Lost<th>State</tr></thead><tbody>",
+    );
+    for recording in recordings {
+        let sum =
+            |count: fn(&crate::model::LegCounters) -> u64| recording.legs.iter().map(|leg| count(&leg.counters)).sum::<u64>();
+        let parties: Vec<_> = recording.legs.iter().map(|leg| leg.dn.as_deref().unwrap_or("?")).collect();
+        let length =
+            recording.ended.map_or_else(String::new, |end| duration((end - recording.started).unsigned_abs() / 1_000_000));
+        write!(
+            page,
+            "<tr><td>{}<td>{}<td>{}<td>{length}<td>{}<td>{}<td>{}{}</tr>",
+            Text(&recording.id.0),
+            Text(&parties.join(" – ")),
+            seconds(recording.started),
+            sum(|c| c.packets),
+            sum(|c| c.lost),
+            stage(recording),
+            Text(&flags(&recording.flags)),
+        )?;
+    }
+    page.push_str("</tbody></table></div></section>");
+    Ok(())
+}
+
+fn stage(recording: &Recording) -> &'static str {
+    use crate::model::Stage::{Delivered, Ended, Finished, Recording as Running, Released};
+    match recording.stage {
+        Running => "recording",
+        Ended => "to be finished",
+        Finished => "on this box",
+        Delivered => "delivered",
+        Released => "delivered, local copy gone",
+    }
+}
+
+fn flags(flags: &[Flag]) -> String {
+    let name = |flag: &Flag| match flag {
+        Flag::OneSided => "one side only",
+        Flag::Continued => "continued",
+        Flag::ChannelsByOrder => "channels by order of arrival",
+        Flag::LaterPart => "a later part",
+        Flag::MetadataIncomplete => "metadata incomplete",
+        Flag::Interrupted => "interrupted by a restart",
+        Flag::Damaged => "damaged",
+        Flag::ClockSet => "clock set meanwhile",
+    };
+    flags.iter().map(|flag| format!(", {}", name(flag))).collect()
+}
+
+/// `2026-03-02 14:05:59`: people need no milliseconds.
+fn seconds(time: WallTime) -> String {
+    time.to_string().replace('T', " ").split('.').next().unwrap_or_default().to_owned()
+}
+
+fn duration(s: u64) -> String {
+    match s {
+        0..60 => format!("{s} s"),
+        60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+        _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+    }
+}
+
+fn bytes(n: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", n / unit, n % unit * 10 / unit);
+    match n {
+        0..1_048_576 => format!("{} KiB", n >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", n >> 20),
+        _ => format!("{} GiB", tenths(1 << 30)),
+    }
+}
+
+/// Text from outside, escaped for HTML.
+struct Text<'a>(&'a str);
+
+impl std::fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '&' => f.write_str("&amp;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            _ => f.write_char(c),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sender_says_stays_text() {
+        let status = Status { site: "<script>alert(1)</script>".into(), refusing: Some("a & b".into()), ..Status::default() };
+        let page = html(&status);
+        assert!(!page.contains("<script"));
+        assert!(page.contains("New calls are refused: a &amp; b"));
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_medium_is_unknown() {
+        let mut status = Status::default();
+        assert_eq!(html(&status).matches("<dd>unknown</dd>").count(), 3);
+        status.disk.medium.left_hours = Some(24 * 500);
+        status.disk.medium.warning = Some("replace it soon");
+        let page = html(&status);
+        assert!(page.contains("<dd>500 d 0 h</dd>") && page.contains("replace it soon"));
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!((duration(59), duration(3_599), duration(90_000)), ("59 s".into(), "59 min 59 s".into(), "1 d 1 h".into()));
+        assert_eq!((bytes(3 << 20), bytes(3 << 29)), ("3 MiB".into(), "1.5 GiB".into()));
+    }
+}

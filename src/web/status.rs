@@ -1,0 +1,119 @@
+//! What page, metrics and health are made of: one value, published by the daemon, read by all.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::recording::LegCounters;
+use crate::model::{Recording, WallTime};
+
+/// The state of the box at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `[site] name`.
+    pub site: String,
+    /// Version of this program.
+    pub version: &'static str,
+    /// When this was true.
+    #[serde(serialize_with = "iso_8601")]
+    pub time: WallTime,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// Why no new call is taken; none: they are.
+    pub refusing: Option<String>,
+    /// Recordings with a session.
+    pub running: usize,
+    /// Recordings that are over and not yet confirmed by every target.
+    pub waiting: usize,
+    /// All that runs.
+    #[serde(skip)]
+    pub calls: Vec<Recording>,
+    /// The latest that are over, newest first.
+    #[serde(skip)]
+    pub recent: Vec<Recording>,
+    /// Totals since start.
+    pub totals: Totals,
+    /// The disk.
+    pub disk: Disk,
+    /// Each target by name.
+    pub targets: BTreeMap<String, Target>,
+}
+
+/// Counts since the daemon started.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Recordings begun.
+    pub recordings: u64,
+    /// Sessions refused, by SIP status code.
+    pub refused: BTreeMap<u16, u64>,
+    /// SIP requests by method.
+    pub sip_requests: BTreeMap<String, u64>,
+    /// What arrived that was no SIP.
+    pub sip_dropped: u64,
+    /// The counters of all legs together.
+    pub media: LegCounters,
+    /// Blocks written and acknowledged.
+    pub blocks: u64,
+    /// Blocks dropped because the disk could not keep up.
+    pub blocks_dropped: u64,
+    /// Bytes written to the spool.
+    pub spool_bytes: u64,
+    /// Times the spool was flushed to the medium.
+    pub fsyncs: u64,
+    /// Recordings finished.
+    pub finished: u64,
+    /// Tries to finish that failed.
+    pub finish_failures: u64,
+    /// Recordings confirmed by every target.
+    pub delivered: u64,
+}
+
+/// Room on the data disk.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disk {
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+    /// Below this no new call is taken.
+    pub floor_bytes: u64,
+    /// Bytes that the spool takes; the finished files are not in it.
+    pub spool_bytes: u64,
+    /// What is wrong with the spool; none: nothing.
+    pub trouble: Option<String>,
+    /// The medium that it is on.
+    pub medium: Medium,
+}
+
+/// The wear of the medium; what is none is not known.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Medium {
+    /// Name of the block device.
+    pub device: Option<String>,
+    /// Bytes written to it per hour, by anyone on this box.
+    pub bytes_per_hour: Option<u64>,
+    /// Bytes written to it since it was first seen in this box.
+    pub written_bytes: Option<u64>,
+    /// How much of its rated life is used up, in percent.
+    pub used_percent: Option<u8>,
+    /// Hours until its rated life is over, if it goes on as up to now.
+    pub left_hours: Option<u64>,
+    /// What is wrong with it.
+    pub warning: Option<&'static str>,
+}
+
+/// A target of forwarding.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// Recordings it will never take as they are; a person must look.
+    pub set_aside: usize,
+    /// Its latest trouble; none: the last try went well.
+    pub trouble: Option<String>,
+}
+
+fn iso_8601<S: serde::Serializer>(time: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
