@@ -5,7 +5,7 @@
 //! | `commits` | commit number | [`CommitIndex`], some bytes per record |
 //! | `recordings` | recording number | [`Row`], [`Recording`] as JSON |
 //! | `ids` | recording id | recording number |
-//! | `meta` | `format`, `spool`, `unfinished` | 1; the spool id; present while it is being rebuilt |
+//! | `meta` | `format`, `spool`, `unfinished` | the format; the spool id; present while it is being rebuilt |
 //!
 //! Numbers are u64 in big-endian, so that sled's order is theirs. One thread writes; any may read. Nothing here is needed
 //! for good: [`super::recovery`] makes all of it anew from the segments.
@@ -33,7 +33,8 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Commits read at once.
 const PAGE: usize = 64;
 
-const FORMAT: &[u8] = &[1];
+/// Raised with every change of keys or values; a ledger of another format is rebuilt.
+const FORMAT: &[u8] = &[2];
 
 /// A handle to the ledger; clones share it.
 #[derive(Clone)]
@@ -491,7 +492,7 @@ mod tests {
         assert!(ledger.spool().is_err());
         ledger.end_rebuild().unwrap();
         assert_eq!(ledger.spool().unwrap(), Some(SpoolId(5)));
-        ledger.with(|t| t.meta.insert("format", &[2])).unwrap();
+        ledger.with(|t| t.meta.insert("format", &[9])).unwrap();
         assert!(ledger.spool().is_err());
         ledger.close();
         assert!(ledger.spool().is_err(), "closed");
