@@ -69,7 +69,7 @@ fn a_long_call_keeps_no_more_than_its_own_room() {
 
     // A rebuild steps over the holes, reports no damage, and wakes none of the short calls.
     fs::remove_dir_all(dir.path().join("ledger")).unwrap();
-    let mut running = open_with(dir.path(), segment_bytes);
+    let running = open_with(dir.path(), segment_bytes);
     assert_eq!(running.recovered.recordings, [recording(LONG, Stage::Recording)]);
     assert_eq!((running.recovered.report.damaged_bytes, &running.recovered.report.stand_ins[..]), (0, &[][..]));
     assert_eq!(read(&running.spool.reader(), LONG), blocks);
