@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::site::Site;
 
-fn msr(site: &Site, arguments: &[&str]) -> Value {
+pub(crate) fn msr(site: &Site, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_nearend-msr"))
         .args(["--to", &format!("sip:{}", site.sip()), "--local", &site.peer().to_string(), "--json"])
         .args(arguments)
