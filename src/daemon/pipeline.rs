@@ -31,9 +31,8 @@ impl Daemon {
     pub(super) fn take_up(&mut self, now: Now, recordings: Vec<Recording>, kept: &BTreeMap<RecordingNo, MediaTime>) {
         for recording in recordings {
             if recording.stage == Stage::Recording {
-                tracing::warn!(recording = %recording.id, "interrupted by a restart of the box; it may be continued for a while");
                 let kept = kept.get(&recording.no).copied().unwrap_or_default();
-                self.calls.restore(now, recording, kept);
+                self.restore(now, recording, kept);
             } else {
                 self.ledger.remember(&recording);
                 self.next_station(recording);

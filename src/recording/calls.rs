@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::{Note, Stage};
+use crate::model::recording::{Note, RtpAnchor, Stage};
 use crate::model::{
-    Channel, EndReason, Flag, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId,
-    WallTime,
+    Channel, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport,
+    TenantId, WallTime,
 };
-use crate::session::{Line, Session};
+use crate::session::Session;
 
 use super::call::{Call, PartyOnLine, SessionState};
 
@@ -47,6 +47,10 @@ pub struct Opening<'a> {
     pub origin: MonoTime,
     /// What is to be received.
     pub line: &'a Line,
+    /// Where the peer sends already, after a restart; none: anywhere.
+    pub local: Option<SocketAddr>,
+    /// Where the stream's clock stood before a restart.
+    pub anchor: Option<RtpAnchor>,
 }
 
 /// What the station asks of the outside while it decides.
@@ -55,6 +59,8 @@ pub trait Surroundings {
     fn open(&mut self, opening: &Opening<'_>) -> Result<SocketAddr, String>;
     /// Closes a stream opened a moment ago whose session is refused after all.
     fn close(&mut self, key: StreamKey);
+    /// Goes on with a session after a restart; none when it cannot be.
+    fn resume(&mut self, session: &SavedSession) -> Option<SessionKey>;
     /// Whether a recording of this id is already over.
     fn is_known(&self, id: &RecordingId) -> bool;
 }
@@ -102,10 +108,10 @@ pub enum Action {
 /// All recordings that run.
 #[derive(Debug)]
 pub struct Calls {
-    config: Config,
-    calls: BTreeMap<RecordingNo, Call>,
-    next_no: RecordingNo,
-    actions: Vec<Action>,
+    pub(super) config: Config,
+    pub(super) calls: BTreeMap<RecordingNo, Call>,
+    pub(super) next_no: RecordingNo,
+    pub(super) actions: Vec<Action>,
 }
 
 impl Calls {
@@ -114,18 +120,21 @@ impl Calls {
         Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new() }
     }
 
-    /// Takes up a recording that was running when the box stopped, and whose audio reaches to `kept`. It is over soon unless
-    /// a session continues it.
-    pub fn restore(&mut self, now: Now, mut recording: Recording, kept: MediaTime) {
-        recording.flag(Flag::Interrupted);
-        for leg in recording.legs.iter_mut().filter(|leg| leg.ended.is_none()) {
-            leg.end_reason = Some(EndReason::Interrupted);
+    /// The box stops, and comes back: streams are closed so that all they have is written, sessions stay as they are.
+    pub fn suspend(&mut self, now: Now) {
+        for call in self.calls.values_mut() {
+            let no = call.recording.no;
+            self.actions.extend(call.streams.iter().map(|s| Action::Close(StreamKey { recording: no, leg: s.leg })));
+            if call.sessions.is_empty() {
+                call.over_at = Some(now.mono);
+            }
         }
-        recording.end_reason = Some(EndReason::Interrupted);
-        let origin = on_grid(MonoTime(now.mono.0.saturating_sub(played_us(&mut recording, now.wall, kept))));
-        let over_at = Some(now.mono.after(self.config.linger_lost));
-        self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
-        self.calls.insert(recording.no, Call { over_at, ..Call::new(recording, origin) });
+        self.handle_timeout(now);
+    }
+
+    /// Whether no stream is left whose last report has not come.
+    pub fn is_quiet(&self) -> bool {
+        self.calls.values().all(|call| call.streams.is_empty())
     }
 
     /// The wall clock was set: running calls keep their own, and say so.
@@ -177,9 +186,9 @@ impl Calls {
         match opened {
             Ok(opened) => {
                 call.learn(session);
-                let legs = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
-                call.sessions.push(SessionState { key, lines: legs });
-                self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+                let legs: Vec<_> = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
+                call.save_session(&session.call_id, lines, &legs);
+                call.sessions.push(SessionState { key, call_id: session.call_id.clone(), lines: legs });
                 Ok(Admission { recording: no, id: call.recording.id.clone(), is_new, lines: opened })
             }
             Err(refusal) => {
@@ -208,9 +217,8 @@ impl Calls {
         let fresh: Vec<Option<Line>> = lines.iter().enumerate().map(|(i, line)| line.clone().filter(|_| is_new(i))).collect();
         let mut opened = self.open_lines(now, no, session, &fresh, outside)?;
         let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
-        let mut changed = opened.iter().any(Option::is_some);
         for (i, leg) in had.iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
-            changed |= call.change_leg(now.mono, leg, lines.get(i).and_then(Option::as_ref));
+            call.change_leg(now.mono, leg, lines.get(i).and_then(Option::as_ref));
             let local = call.recording.legs.iter().find(|l| l.no == leg).map(|l| l.local);
             if let (Some(slot), Some(local)) = (opened.get_mut(i), local) {
                 *slot = Some((StreamKey { recording: no, leg }, local));
@@ -218,13 +226,13 @@ impl Calls {
         }
         let legs = (0..had.len().max(opened.len()))
             .map(|i| opened.get(i).copied().flatten().map(|(key, _)| key.leg).or(had.get(i).copied().flatten()));
-        let legs = legs.collect();
+        let legs: Vec<_> = legs.collect();
+        let mut call_id = session.call_id.clone();
         if let Some(session) = call.sessions.get_mut(at) {
-            session.lines = legs;
+            session.lines.clone_from(&legs);
+            call_id.clone_from(&session.call_id);
         }
-        if changed {
-            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
-        }
+        call.save_session(&call_id, lines, &legs);
         Ok(Admission { recording: no, id: call.recording.id.clone(), is_new: false, lines: opened })
     }
 
@@ -238,20 +246,36 @@ impl Calls {
             *slot = slot.filter(|_| lines.get(i).is_some_and(Option::is_some));
         }
         let kept = session.lines.iter().map(|leg| leg.map(|leg| StreamKey { recording: no, leg })).collect();
+        let (call_id, legs) = (session.call_id.clone(), session.lines.clone());
+        call.save_session(&call_id, lines, &legs);
         let mut closed = Vec::new();
+        let mut taken = Vec::new();
         for (i, leg) in offered.into_iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
             match lines.get(i).and_then(Option::as_ref) {
-                Some(line) => call.start_leg(now.mono, leg, line),
+                Some(line) => taken.extend(call.start_leg(now.mono, leg, line)),
                 None => {
                     call.forget_leg(leg);
                     closed.push(Action::Close(StreamKey { recording: no, leg }));
                 }
             }
         }
-        let describe = Action::Describe(Box::new(call.recording.clone()));
         self.actions.extend(closed);
-        self.actions.push(describe);
+        for channel in taken {
+            self.replace(now, no, channel, &call_id);
+        }
         kept
+    }
+
+    /// A request that changed the session has been answered: this is its dialog now. Writes the description.
+    pub fn settled(&mut self, now: Now, key: SessionKey, dialog: serde_json::Value) {
+        let Some(call) = self.call_of(key) else { return };
+        let Some(call_id) = call.sessions.iter().find(|s| s.key == key).map(|s| s.call_id.clone()) else { return };
+        if let Some(saved) = call.recording.sessions.iter_mut().find(|saved| saved.call_id == call_id) {
+            saved.dialog = dialog;
+        }
+        call.described_at = now.mono;
+        let describe = Action::Describe(Box::new(call.recording.clone()));
+        self.actions.push(describe);
     }
 
     /// A session is over.
@@ -275,7 +299,13 @@ impl Calls {
         let key = report.key;
         let timeout = self.config.media_timeout;
         let Some(call) = self.calls.get_mut(&key.recording) else { return };
-        if call.report(report) {
+        let is_first = report.anchor.is_some() && call.recording.legs.iter().any(|leg| leg.no == key.leg && leg.anchor.is_none());
+        let closed = call.report(report);
+        if closed || is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
+            call.described_at = now.mono;
+            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        }
+        if closed {
             self.handle_timeout(now);
         } else if let Some(session) = call.silent_session(now.mono, key.leg, timeout) {
             tracing::info!(recording = %call.recording.id, "no packet for {timeout:?}; asking the peer whether the session is still up");
@@ -290,24 +320,6 @@ impl Calls {
         call.note(Note { time, ..note });
         let describe = Action::Describe(Box::new(call.recording.clone()));
         self.actions.push(describe);
-    }
-
-    /// Ends all that is there, at once: the box shuts down.
-    pub fn shut_down(&mut self, now: Now) {
-        let keys: Vec<SessionKey> = self.calls.values().flat_map(|call| call.sessions.iter().map(|s| s.key)).collect();
-        for key in keys {
-            self.actions.push(Action::Bye(key));
-            self.end(now, key, EndReason::Shutdown);
-        }
-        for call in self.calls.values_mut() {
-            call.over_at = Some(now.mono);
-        }
-        self.handle_timeout(now);
-    }
-
-    /// Whether nothing is left to be ended.
-    pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
     }
 
     /// Ends what is over.
@@ -371,6 +383,8 @@ impl Calls {
             headers: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            sessions: Vec::new(),
+            restarts: Vec::new(),
         };
         if later_part {
             recording.flag(Flag::LaterPart);
@@ -422,9 +436,11 @@ impl Calls {
             call.free_channel()
         });
         let key = StreamKey { recording: no, leg };
-        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line };
+        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: None, anchor: None };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
-        self.replace(now, no, channel, &session.call_id);
+        if !line.is_offer() {
+            self.replace(now, no, channel, &session.call_id);
+        }
         if let Some(call) = self.calls.get_mut(&no) {
             call.add_leg(now.mono, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
         }
@@ -434,8 +450,9 @@ impl Calls {
     /// A further session for a channel that still has a live one: the media server behind the old one has failed over.
     fn replace(&mut self, now: Now, no: RecordingNo, channel: Channel, by_call_id: &str) {
         let Some(call) = self.calls.get(&no) else { return };
-        let old = call.recording.legs.iter().find(|l| l.channel == channel && l.end_reason.is_none() && l.call_id != by_call_id);
-        let Some(old) = old.map(|leg| leg.no) else { return };
+        let is_old = |leg: &&Leg| leg.channel == channel && leg.end_reason.is_none() && leg.call_id != by_call_id;
+        let mut old = call.recording.legs.iter().filter(is_old).filter(|leg| !leg.is_unanswered());
+        let Some(old) = old.next().map(|leg| leg.no) else { return };
         let Some(key) = call.sessions.iter().find(|s| s.lines.contains(&Some(old))).map(|s| s.key) else { return };
         tracing::warn!(recording = %call.recording.id, channel = channel.number(), "another session took over this channel; the old one is ended");
         self.actions.push(Action::Bye(key));
@@ -456,37 +473,15 @@ impl Calls {
     }
 }
 
-/// No sender keeps a session up for longer while the box does not answer.
-const LONGEST_DOWN_US: i64 = 3_600 * 1_000_000;
-
-/// By so much may audio be ahead of the clock: two blocks.
-const AHEAD_US: i64 = 1_000_000;
-
-/// How far the time line of an interrupted recording has come by the wall clock. When that contradicts the audio that was
-/// kept, the clock was set: then it goes on right behind the audio, and never over it.
-fn played_us(recording: &mut Recording, now: WallTime, kept: MediaTime) -> u64 {
-    let kept_us = kept.0.saturating_mul(1_000_000 / MediaTime::RATE);
-    let down_us = (now - recording.origin).saturating_sub(kept_us);
-    let played_us = if (-AHEAD_US..=LONGEST_DOWN_US).contains(&down_us) {
-        kept_us.saturating_add(down_us.max(0))
-    } else {
-        recording.flag(Flag::ClockSet);
-        tracing::warn!(recording = %recording.id, down_us, "the clock was set while the box was down, or it was down for long; what comes now goes right behind what was kept");
-        kept_us
-    };
-    played_us.unsigned_abs()
-}
+/// How often the description of a running call is written anew, for its counters and digits: a kill costs no more of them.
+const DESCRIBE_EVERY: Duration = Duration::from_secs(30);
 
 /// The block grid of every recording lies on the monotonic half-second, so that all blocks of all legs end together and one
 /// sweep seals them all.
-const GRID_US: u64 = 500_000;
+pub(super) const GRID_US: u64 = 500_000;
 
-fn on_grid_before(t: MonoTime) -> MonoTime {
+pub(super) fn on_grid_before(t: MonoTime) -> MonoTime {
     MonoTime(t.0 - t.0 % GRID_US)
-}
-
-fn on_grid(t: MonoTime) -> MonoTime {
-    on_grid_before(MonoTime(t.0.saturating_add(GRID_US / 2)))
 }
 
 /// An id for a session that brought none.

@@ -7,7 +7,7 @@ use std::process::Command;
 use nearend::clock::Now;
 
 use super::faults::{ONE, RECORDED, noise_pcap, options};
-use super::load::msr;
+use super::senders::msr;
 use super::sipp::{Scenario, Sipp, device_message};
 use super::site::Site;
 

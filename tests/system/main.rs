@@ -13,6 +13,7 @@ mod pcap;
 mod recovery;
 mod restart;
 mod schema;
+mod senders;
 mod sipp;
 mod site;
 mod wav;
