@@ -22,17 +22,16 @@ const HANGS_AFTER: Duration = Duration::from_secs(15);
 /// Whether the spool's thread still turns.
 #[derive(Default)]
 struct Pulse {
-    turns: u64,
-    since: MonoTime,
+    /// Its turns, and since when there have been no more.
+    last: Option<(u64, MonoTime)>,
     hangs: bool,
 }
 
 impl Pulse {
     fn beat(&mut self, now: MonoTime, turns: u64) {
-        if self.turns != turns {
-            (self.turns, self.since) = (turns, now);
-        }
-        let hangs = now.since(self.since) >= HANGS_AFTER;
+        let (_, since) = self.last.filter(|(last, _)| *last == turns).unwrap_or((turns, now));
+        self.last = Some((turns, since));
+        let hangs = now.since(since) >= HANGS_AFTER;
         if hangs != std::mem::replace(&mut self.hangs, hangs) {
             match hangs {
                 true => tracing::error!("the disk has not answered for {HANGS_AFTER:?}: new calls get 503; check its health"),
@@ -216,6 +215,7 @@ mod tests {
             pulse.beat(second(s), turns);
             pulse.hangs
         };
+        assert!(!beat(99, 0), "it has just begun");
         assert!(!beat(100, 1));
         assert!(!beat(110, 1), "a sync of five seconds, twice");
         assert!(!beat(114, 2));

@@ -128,7 +128,8 @@ fn on_box(site: &Site) -> (Vec<String>, u64) {
 
 /// Places one more call; gives the names of all `n` that are delivered then.
 fn deliver(site: &Site, n: u64) -> Vec<String> {
-    msr(site, &["--calls", "1", "--duration", "2s"]);
+    let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
+    msr(site, &to, &["--local", &local, "--calls", "1", "--duration", "2s"]);
     site.wait_for("the delivery", |site| site.metric("nearend_recordings_delivered_total") == Some(n));
     site.delivered().iter().map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }

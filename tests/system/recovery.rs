@@ -107,7 +107,8 @@ fn with_a_torn_tail_and_the_segment_of_another_box() {
 }
 
 fn newest_segment_after_a_call(site: &Site) -> PathBuf {
-    super::senders::msr(site, &["--calls", "1", "--duration", "2s"]);
+    let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
+    super::senders::msr(site, &to, &["--local", &local, "--calls", "1", "--duration", "2s"]);
     site.wait_for_recordings(1);
     newest_segment(&site.path("data/spool"))
 }

@@ -47,7 +47,7 @@ impl Disk for Hooked {
         ask(&self.hook, Call::Remove)?;
         self.folder.remove(segment)
     }
-    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()> {
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<u64> {
         ask(&self.hook, Call::Punch)?;
         self.folder.punch(segment, holes)
     }
