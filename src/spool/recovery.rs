@@ -166,7 +166,7 @@ impl<'a> Recovery<'a> {
     }
 
     fn run(mut self) -> Result<Inventory, Failure> {
-        self.segments.iter().for_each(|(file, _)| self.holdings.add_segment(file.no, file.bytes));
+        self.segments.iter().for_each(|(file, _)| self.holdings.add_segment(file.no, file.taken_bytes));
         let lost = self.read_commits().map_err(Failure::Ledger)?;
         let last_known = self.covered.keys().next_back().copied();
         for (file, header) in std::mem::take(&mut self.segments) {
