@@ -313,7 +313,7 @@ impl<'a> Recovery<'a> {
     /// Makes sure that what was entered is there. A damaged tree has been seen to take commits and not to give them back.
     fn read_back(&self) -> Result<(), Failure> {
         let mut again = Holdings::default();
-        self.segments.iter().for_each(|(file, _)| again.add_segment(file.no, file.bytes));
+        self.segments.iter().for_each(|(file, _)| again.add_segment(file.no, file.taken_bytes));
         let enter = |number, index: CommitIndex| {
             let _ = again.add_commit(number, &index); // what does not fit shows below
             Ok(())
