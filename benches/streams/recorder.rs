@@ -28,6 +28,7 @@ impl Recorder {
     pub(crate) fn start(streams: u32) -> Result<Recorder> {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         let config = folder.path().join("nearend.toml");
+        fs::create_dir(folder.path().join("data"))?;
         fs::write(&config, configuration(&folder, streams))?;
         let child = process::command(env!("CARGO_BIN_EXE_nearend"), Core::Contestant)
             .args(["run", "--config"])
