@@ -60,9 +60,7 @@ impl Drop for Front {
 
 /// An answer to an offer of one µ-law stream, or an offer of one.
 pub(crate) fn description(address: Ipv4Addr, port: u16) -> String {
-    format!(
-        "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=recvonly\r\n"
-    )
+    format!("v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=recvonly\r\n")
 }
 
 struct Answers {

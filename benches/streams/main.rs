@@ -57,6 +57,7 @@ fn main() -> ExitCode {
 /// All rounds at all sizes, and the report.
 fn compare(plan: &Plan) -> Result<()> {
     process::raise_file_limit()?;
+    let _before_others = process::Precedence::take();
     let mut report = report::Report::new();
     for streams in plan.streams.iter().copied() {
         for round in 1..=plan.rounds {

@@ -32,7 +32,7 @@ pub(crate) struct Plan {
           value_parser = clap::value_parser!(u32).range(2..=4_000))]
     pub(crate) streams: Vec<u32>,
     /// How long each contestant is measured, with all its streams up, in each round
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) seconds: u64,
     /// Rounds: in each, every contestant has its turn
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -43,10 +43,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The time in which all calls are placed.
-    pub(crate) const RAMP: Duration = Duration::from_secs(3);
     /// From the last call to the begin of the measurement.
-    pub(crate) const SETTLE: Duration = Duration::from_millis(1_500);
+    pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+
+    /// The time in which all calls are placed.
+    pub(crate) fn ramp(streams: u32) -> Duration {
+        Duration::from_secs(2).max(Duration::from_millis(2 * u64::from(streams)))
+    }
 
     /// How long each contestant is measured.
     pub(crate) fn window(&self) -> Duration {

@@ -1,6 +1,7 @@
 //! rtpengine, as its Debian package has it: in user space (no kernel module), every session forwarded to a socket that nobody
 //! reads, and recorded as pcap. Driven through its `ng` control port.
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use super::process::{self, Core, Guarded};
 const CONTROL: u16 = 2_223;
 
 const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is asked the same, a second apart.
+const TRIES: u32 = 3;
 
 /// Its process, with the SIP that it has not.
 pub(crate) struct Rtpengine {
@@ -44,7 +48,7 @@ impl Rtpengine {
             .spawn()?;
         let child = Guarded(child);
         let mut control = Control::connect()?;
-        let ping = || Ok(control.ask(Value::texts(&[("command", "ping")])).ok());
+        let ping = || Ok(control.ask(&Value::texts(&[("command", "ping")])).ok());
         process::wait_for("rtpengine to answer (is the package rtpengine-daemon installed?)", READY_WITHIN, ping)?;
         let packets = Arc::new(AtomicU64::new(0));
         let sessions = Sessions { control, nowhere: blackhole()?, packets: Arc::clone(&packets) };
@@ -85,16 +89,16 @@ impl Ports for Sessions {
         let call = [("call-id", call_id), ("from-tag", "sender"), ("record call", "on")];
         let mut asked = vec![("command", "offer"), ("sdp", offer)];
         asked.extend(call);
-        self.control.ask(Value::texts(&asked))?;
+        self.control.ask(&Value::texts(&asked))?;
         let answer = description(ADDRESS, self.nowhere.local_addr()?.port());
         let mut asked = vec![("command", "answer"), ("sdp", &answer), ("to-tag", "nowhere")];
         asked.extend(call);
-        let said = self.control.ask(Value::texts(&asked))?;
+        let said = self.control.ask(&Value::texts(&asked))?;
         Ok(said.entry("sdp").and_then(Value::text).ok_or("rtpengine gives no SDP")?.to_owned())
     }
 
     fn close(&mut self, call_id: &str) -> Result<()> {
-        let said = self.control.ask(Value::texts(&[("command", "delete"), ("call-id", call_id), ("from-tag", "sender")]))?;
+        let said = self.control.ask(&Value::texts(&[("command", "delete"), ("call-id", call_id), ("from-tag", "sender")]))?;
         self.packets.fetch_add(rtp_packets(&said), Ordering::Relaxed);
         Ok(())
     }
@@ -106,9 +110,8 @@ fn rtp_packets(call: &Value) -> u64 {
         values.iter().filter_map(|value| value.entry(key)).flat_map(|list| list.values().into_iter().cloned()).collect()
     };
     let streams = inner(inner(inner(vec![call.clone()], "tags"), "medias"), "streams");
-    let is_rtp = |stream: &&Value| {
-        stream.entry("flags").is_some_and(|flags| flags.values().iter().any(|flag| flag.text() == Some("RTP")))
-    };
+    let is_rtp =
+        |stream: &&Value| stream.entry("flags").is_some_and(|flags| flags.values().iter().any(|flag| flag.text() == Some("RTP")));
     let packets = |stream: &Value| u64::try_from(stream.entry("stats")?.entry("packets")?.number()?).ok();
     streams.iter().filter(is_rtp).filter_map(packets).sum()
 }
@@ -127,19 +130,29 @@ impl Control {
         Ok(Control { socket, cookie: 0 })
     }
 
-    fn ask(&mut self, request: Value) -> Result<Value> {
+    fn ask(&mut self, request: &Value) -> Result<Value> {
         self.cookie += 1;
         let cookie = format!("{} ", self.cookie);
-        self.socket.send((cookie.clone() + &request.encode()).as_bytes())?;
+        let request = cookie.clone() + &request.encode();
+        let mut last_error = None;
+        for _try in 0..TRIES {
+            self.socket.send(request.as_bytes())?; // under the same cookie it is done once only
+            match self.answer(cookie.as_bytes()) {
+                Ok(answer) => return answer,
+                Err(error) => last_error = Some(error),
+            }
+        }
+        Err(last_error.map_or("rtpengine was not asked".into(), Into::into))
+    }
+
+    fn answer(&self, cookie: &[u8]) -> io::Result<Result<Value>> {
         let mut answer = [0; 65_536];
         loop {
             let length = self.socket.recv(&mut answer)?;
-            let Some(mut rest) = answer.get(..length).and_then(|bytes| bytes.strip_prefix(cookie.as_bytes())) else { continue };
-            let said = Value::decode(&mut rest).ok_or("rtpengine answers what is no bencode")?;
-            if let Some(reason) = said.entry("error-reason") {
-                return Err(format!("rtpengine: {}", reason.text().unwrap_or("an error")).into());
-            }
-            return Ok(said);
+            let Some(mut rest) = answer.get(..length).and_then(|bytes| bytes.strip_prefix(cookie)) else { continue };
+            let Some(said) = Value::decode(&mut rest) else { return Ok(Err("rtpengine answers what is no bencode".into())) };
+            let reason = said.entry("error-reason").map(|reason| reason.text().unwrap_or("an error"));
+            return Ok(reason.map_or(Ok(said.clone()), |reason| Err(format!("rtpengine: {reason}").into())));
         }
     }
 }

@@ -2,10 +2,8 @@
 
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::Duration;
 
 use nearend::model::MonoTime;
-use nix::sys::signal::{Signal, kill};
 use serde::Deserialize;
 
 use super::Result;
@@ -23,12 +21,14 @@ const AUDIO_BYTES: f64 = 160.0;
 pub(crate) struct Measured {
     /// CPU µs per packet while all streams are up.
     pub(crate) us_per_packet: f64,
-    /// The same from the first INVITE to the last finished file.
-    pub(crate) us_per_packet_whole: f64,
+    /// CPU ms per call for what is not per packet: set-up, hang-up, and all that is done with the recording afterwards.
+    pub(crate) ms_per_call: f64,
     /// Packets sent and not counted. Negative would mean that it counts what was not sent.
     pub(crate) lost: i64,
     /// Peak of resident memory.
     pub(crate) rss_mb: f64,
+    /// The same before the calls end and their files are made.
+    pub(crate) rss_in_calls_mb: f64,
     /// Resident memory before the first call.
     pub(crate) idle_rss_mb: f64,
     /// Bytes written to the medium per byte of audio, while all streams are up.
@@ -49,12 +49,12 @@ pub(crate) fn run(contestant: Contestant, streams: u32, plan: &Plan) -> Result<M
     sleep(Plan::SETTLE);
     let idle = Usage::of(running.pid())?;
     let sender = Sender::start(running.as_ref(), streams, plan)?;
-    sleep(Plan::RAMP + Plan::SETTLE);
+    sleep(Plan::ramp(streams) + Plan::SETTLE);
     let begin = Usage::of(running.pid())?;
     sleep(plan.window());
     let end = Usage::of(running.pid())?;
-    let sent = sender.stop()?;
-    let counted = running.settle(sent.calls.accepted)?;
+    let sent = sender.finish()?;
+    let counted = running.settle(sent.calls.completed)?;
     let last = Usage::of(running.pid())?;
     Ok(Trial { streams, idle, begin, end, last, sent, counted }.measured())
 }
@@ -76,12 +76,14 @@ impl Trial {
         let window_packets = f64::from(self.streams) * PACKETS_PER_S * seconds(begin.at, end.at);
         let us = |from: &Usage, to: &Usage| (to.cpu - from.cpu).as_secs_f64() * 1e6;
         let written = |from: &Usage, to: &Usage| (to.written_bytes - from.written_bytes) as f64 / AUDIO_BYTES;
+        let us_per_packet = us(begin, end) / window_packets;
         let spool = counted.spool_bytes.zip(counted.audio_bytes).map(|(spool, audio)| spool as f64 / audio as f64);
         Measured {
-            us_per_packet: us(begin, end) / window_packets,
-            us_per_packet_whole: us(idle, last) / sent_packets,
+            us_per_packet,
+            ms_per_call: (us(idle, last) - us_per_packet * sent_packets) / 1e3 / sent.calls.placed as f64,
             lost: sent.packets.sent.cast_signed() - counted.packets.cast_signed(),
             rss_mb: last.peak_rss_kb as f64 / 1024.0,
+            rss_in_calls_mb: end.peak_rss_kb as f64 / 1024.0,
             idle_rss_mb: idle.rss_kb as f64 / 1024.0,
             written_per_audio_byte: written(begin, end) / window_packets,
             written_per_audio_byte_whole: written(idle, last) / sent_packets,
@@ -108,7 +110,8 @@ struct Sent {
 
 #[derive(Debug, Deserialize)]
 struct Calls {
-    accepted: u64,
+    placed: u64,
+    completed: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,25 +124,25 @@ struct Packets {
 impl Sender {
     fn start(to: &dyn Running, streams: u32, plan: &Plan) -> Result<Sender> {
         let calls = streams / 2;
-        let rate = f64::from(calls) / Plan::RAMP.as_secs_f64();
-        let longer_than_needed = Plan::RAMP + Plan::SETTLE + plan.window() + Duration::from_secs(60);
+        let ramp = Plan::ramp(streams);
+        let rate = f64::from(calls) / ramp.as_secs_f64();
+        let duration = ramp + Plan::SETTLE + plan.window() + Plan::SETTLE;
         let child = process::command(env!("CARGO_BIN_EXE_nearend-msr"), Core::Sender)
             .args(["--to", &format!("sip:{}", to.sip()), "--local", &SENDER.to_string(), "--json"])
             .args(["--calls", &calls.to_string(), "--rate", &rate.to_string()])
-            .args(["--duration", &format!("{}s", longer_than_needed.as_secs())])
+            .args(["--duration", &format!("{}ms", duration.as_millis())])
             .stdout(Stdio::piped())
             .spawn()?;
         Ok(Sender(Guarded(child)))
     }
 
-    /// Hangs all calls up.
-    fn stop(mut self) -> Result<Sent> {
-        kill(self.0.pid(), Signal::SIGINT)?;
+    /// Waits until all calls have come to their end.
+    fn finish(mut self) -> Result<Sent> {
         let output = self.0.0.stdout.take().ok_or("the sender has no standard output")?;
         let sent: Sent = serde_json::from_reader(output)?;
-        if sent.packets.unsent > 0 {
-            eprintln!("bench: {} packets could not be sent", sent.packets.unsent);
+        match (sent.calls.placed - sent.calls.completed, sent.packets.unsent) {
+            (0, 0) => Ok(sent),
+            (failed, unsent) => Err(format!("{failed} calls failed, {unsent} packets could not be sent").into()),
         }
-        Ok(sent)
     }
 }
