@@ -61,7 +61,8 @@ impl ServerTransaction {
     /// Notes the final answer `bytes`, which the caller sends.
     pub fn answer(&mut self, now: MonoTime, success: bool, bytes: Vec<u8>) {
         self.trying = None;
-        self.answer = Some(bytes);
+        // The 2xx of an INVITE is its dialog's to repeat, so it is not kept here for the 32 s of timer L.
+        self.answer = (!(self.invite && success)).then_some(bytes);
         let patience = self.timing.patience();
         if self.invite && success {
             self.state = State::Accepted;

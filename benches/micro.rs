@@ -1,0 +1,89 @@
+//! Micro-benchmarks of what happens all the time: an INVITE is parsed, a packet is placed, a block becomes a record of the
+//! spool. `cargo bench --bench micro` compares with the run before.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use nearend::model::block::Law;
+use nearend::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, RecordingId, RecordingNo, StreamKey};
+use nearend::rtp::blocks::Pool;
+use nearend::rtp::stream::Stream;
+use nearend::rtp::{Payload, PayloadMap, Remote, StreamSpec};
+use nearend::sip::Message;
+use nearend::spool::segment::push_block;
+
+const INVITE: &[u8] = include_bytes!("../tests/data/sip/mcp_invite_two_sessions_recorded.sip");
+
+/// Samples per packet.
+const PACKET: u32 = 160;
+
+fn parse(c: &mut Criterion) {
+    let wire = as_sent(INVITE);
+    assert!(matches!(Message::parse(&wire), Ok(Message::Request(_))), "the INVITE of tests/data is readable");
+    c.bench_function("sip: parse the INVITE of a media server", |b| b.iter(|| Message::parse(black_box(&wire)).is_ok()));
+}
+
+/// The file has Content-Length 0, because it is filled in when it is sent.
+fn as_sent(file: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(file).replace("\r\n", "\n");
+    let body = text.split_once("\n\n").map_or(0, |(_, body)| body.len() + body.matches('\n').count());
+    text.replace("Content-Length: 0", &format!("Content-Length: {body}")).replace('\n', "\r\n").into_bytes()
+}
+
+fn place(c: &mut Criterion) {
+    let peer = SocketAddr::from(([192, 0, 2, 20], 43_912));
+    let (mut stream, mut pool) = (Stream::new(&spec(peer), false), Pool::new(64));
+    let mut n = 0_u32;
+    c.bench_function("rtp: place a packet of 20 ms, with the sealing of its share of a block", |b| {
+        b.iter(|| {
+            let arrived = MonoTime(u64::from(n) * 20_000);
+            stream.rtp(arrived, peer, &packet(n), &mut pool);
+            n += 1;
+            if n.is_multiple_of(25) {
+                stream.seal_until(arrived, &mut pool);
+                pool.take_sealed().into_iter().for_each(|block| pool.give(block.samples));
+            }
+        });
+    });
+    assert_eq!(stream.report(false).counters.packets, u64::from(n), "every packet was placed");
+}
+
+fn spec(peer: SocketAddr) -> StreamSpec {
+    StreamSpec {
+        key: StreamKey { recording: RecordingNo(1), leg: LegNo(0) },
+        recording_id: RecordingId("bench".into()),
+        origin: MonoTime(0),
+        local: None,
+        remote: Remote { rtp: peer, rtcp: None, mux: false },
+        payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
+        paused: false,
+    }
+}
+
+fn packet(n: u32) -> [u8; 12 + PACKET as usize] {
+    let mut packet = [0x55; 12 + PACKET as usize];
+    packet[..2].copy_from_slice(&[0x80, 0]);
+    packet[2..4].copy_from_slice(&(n as u16).to_be_bytes()); // sequence numbers wrap
+    packet[4..8].copy_from_slice(&n.wrapping_mul(PACKET).to_be_bytes());
+    packet[8..12].copy_from_slice(&7_u32.to_be_bytes());
+    packet
+}
+
+fn encode(c: &mut Criterion) {
+    let mut block = Block::new(RecordingNo(1), LegNo(0), BlockNo(0), Law::Pcmu, Box::new([0; BLOCK_BYTES]));
+    assert_eq!(block.place(0, &[0x55; BLOCK_BYTES]), BLOCK_BYTES, "a block takes its own length");
+    let mut group = c.benchmark_group("spool");
+    group.throughput(Throughput::Bytes(BLOCK_BYTES as u64));
+    group.bench_function("a block of half a second becomes a record, with its CRC", |b| {
+        b.iter_batched_ref(
+            || Vec::with_capacity(2 * BLOCK_BYTES),
+            |out| push_block(out, black_box(&block)),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, parse, place, encode);
+criterion_main!(benches);
