@@ -44,10 +44,11 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 7] = [
+const ONLY_IN: [(&str, &[&str]); 8] = [
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
     ("rppal", &["panel/driver.rs"]),
+    ("ring", &["spool/seal.rs", "spool/driver.rs"]),
     ("rsip", &["sip/"]),
     ("axum", &["web/"]),
     ("toml", &["config/", "cmd/"]),
