@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
@@ -12,16 +12,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backlog::{Backlog, Batch};
 use super::counters::{self, Counters};
 use super::disk::{Append, Disk, Failure, ReadAt, SegmentFile};
+use super::keys::{self, Keyring};
 use super::ledger::Ledger;
 use super::reader::Reader;
-use super::recovery::{Report, recover};
+use super::recovery::{Inventory, Report, recover};
 use super::retention;
-use super::segment::{Header, SegmentNo, SpoolId};
+use super::seal::{Algorithm, Entropy};
+use super::segment::{Header, SegmentNo};
 use super::store::Store;
 use crate::clock::Now;
 use crate::model::{BLOCK_BYTES, Block, MonoTime, Recording, RecordingNo, Stage, WallTime};
@@ -132,6 +135,16 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A copy without its key.
+    #[error(
+        "spool folder {dir}: box.key: {why}; what a box recorded can be read only with its key: copy box.key from there, too"
+    )]
+    Key {
+        /// The folder.
+        dir: PathBuf,
+        /// Why there is none.
+        why: io::Error,
+    },
     /// It could not be read or mended.
     #[error("spool folder {dir}: {why}")]
     Failed {
@@ -173,8 +186,11 @@ impl Spool {
         pool: Sender<Box<[u8; BLOCK_BYTES]>>,
         events: UnboundedSender<Event>,
     ) -> Result<(Spool, Recovered), Failure> {
-        let ledger = Ledger::closed(Some(ledger_path(&config.dir)));
-        let inventory = recover(disk.as_ref(), &ledger, SpoolId(fastrand::u128(..)))?;
+        let mut entropy = entropy();
+        let box_key = keys::box_key(disk.as_ref(), &mut entropy).map_err(Failure::Disk)?;
+        let ledger = Ledger::closed(Some(ledger_path(&config.dir)), box_key);
+        let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy)?;
+        let keys = load_keys(disk.as_ref(), &ledger, &mut inventory)?;
         let recovered = Recovered {
             recordings: unreleased(&ledger).map_err(Failure::Ledger)?,
             next_no: inventory.next_recording,
@@ -185,8 +201,8 @@ impl Spool {
         }
         let counters = Arc::new(Counters::default());
         let reader = Reader { disk: disk.clone(), ledger: ledger.clone(), counters: counters.clone() };
-        let store =
-            Store::new(disk.clone(), ledger, counters.clone(), inventory, config.segment_bytes).map_err(Failure::Ledger)?;
+        let store = Store::new(disk.clone(), ledger, counters.clone(), inventory, keys, entropy, config.segment_bytes)
+            .map_err(Failure::Ledger)?;
         let (commands, queue) = sync_channel(QUEUE_COMMANDS);
         let writer = Writer {
             queue,
@@ -233,16 +249,32 @@ impl Spool {
 }
 
 /// Reads a spool that no daemon serves, such as one copied from a dead box, from its segments alone and without changing
-/// anything in it. A released recording is no longer in there.
+/// anything in it. It needs `box.key` and the key files, too. A released recording is no longer in there.
 ///
 /// # Errors
 /// When the folder or its segments cannot be read.
 pub fn open_offline(dir: &Path) -> Result<(Reader, Report), OpenError> {
     fs::read_dir(dir).map_err(|why| OpenError::Folder { dir: dir.into(), why })?;
     let disk = Arc::new(Folder { dir: dir.into(), is_writable: false });
-    let ledger = Ledger::closed(None);
-    let inventory = recover(disk.as_ref(), &ledger, SpoolId(0)).map_err(|why| OpenError::Failed { dir: dir.into(), why })?;
+    let box_key = keys::read_box_key(disk.as_ref()).map_err(|why| OpenError::Key { dir: dir.into(), why })?;
+    let failed = |why| OpenError::Failed { dir: dir.into(), why };
+    let ledger = Ledger::closed(None, box_key);
+    let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy()).map_err(failed)?;
+    load_keys(disk.as_ref(), &ledger, &mut inventory).map_err(failed)?;
     Ok((Reader { disk, ledger, counters: Arc::default() }, inventory.report))
+}
+
+/// The keys of what was recovered; the report then says which are lost.
+fn load_keys(disk: &dyn Disk, ledger: &Ledger, inventory: &mut Inventory) -> Result<Keyring, Failure> {
+    let mut keys = Keyring::load(disk, ledger.key(), Algorithm::of_this_cpu());
+    inventory.report.lost_keys = keys.agree(ledger, &inventory.holdings).map_err(Failure::Ledger)?;
+    Ok(keys)
+}
+
+/// The system's randomness, which blocks until there is enough of it after power-on.
+fn entropy() -> Entropy {
+    let system = SystemRandom::new();
+    Box::new(move |bytes| system.fill(bytes).map_err(|_| io::Error::other("the system has no randomness to give")))
 }
 
 fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {
@@ -305,8 +337,7 @@ impl Writer {
             }
         }
         let done = self.work();
-        self.store.close();
-        done
+        done.and(self.store.close())
     }
 
     /// Takes one command, or lets the time pass until something else is due; then all that wait and fit into one batch.
@@ -401,7 +432,7 @@ impl Writer {
     }
 }
 
-/// The folder on the disk: segments, `ledger/`, `spool.lock`.
+/// The folder on the disk: segments, `ledger/`, keys, `spool.lock`.
 struct Folder {
     dir: PathBuf,
     /// Or else a copy that must not be changed.
@@ -469,6 +500,33 @@ impl Disk for Folder {
     fn free_bytes(&self) -> io::Result<u64> {
         let facts = nix::sys::statvfs::statvfs(&self.dir)?;
         Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+    }
+
+    fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.dir.join(name)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.writable()?;
+        let temporary = self.dir.join(format!("{name}.part"));
+        match fs::remove_file(&temporary) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {} // what a crash left there
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.dir.join(name))?;
+        self.sync_names()
+    }
+
+    fn rename_small_file(&self, from: &str, to: &str) -> io::Result<()> {
+        self.writable()?;
+        fs::rename(self.dir.join(from), self.dir.join(to))?;
+        self.sync_names()
     }
 
     fn prepare_ledger(&self) -> io::Result<()> {

@@ -107,6 +107,12 @@ impl Holdings {
         self.recordings.keys().copied()
     }
 
+    /// Every recording whose audio is still needed.
+    pub fn with_audio_to_keep(&self) -> BTreeSet<RecordingNo> {
+        let blocks = self.segments.values().flat_map(|segment| &segment.holds).filter(|(_, has_block)| **has_block);
+        blocks.map(|(no, _)| *no).filter(|no| self.stage(*no) < Stage::Finished).collect()
+    }
+
     /// The newest segment.
     pub fn newest(&self) -> Option<SegmentNo> {
         self.segments.keys().next_back().copied()

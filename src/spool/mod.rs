@@ -18,6 +18,8 @@
 //! | file | what it is responsible for |
 //! |---|---|
 //! | [`segment`] | the format of segment files, drawn there; [`scan`] reads one without a ledger |
+//! | [`seal`] | how what a record says is sealed, and which key comes from which |
+//! | [`keys`] | the box's key and the recordings' keys on the disk: made, found, destroyed |
 //! | [`index`] | the ledger's value for one commit |
 //! | [`ledger`] | keys and values in sled, and sled's moods |
 //! | [`backlog`] | what waits, and what is given up if the disk fails for too long |
@@ -37,11 +39,13 @@ pub mod driver;
 mod fixture;
 pub mod holdings;
 pub mod index;
+pub mod keys;
 pub mod ledger;
 pub mod reader;
 pub mod recovery;
 pub mod retention;
 pub mod scan;
+pub mod seal;
 pub mod segment;
 pub mod stand_in;
 pub mod store;

@@ -10,7 +10,7 @@
 //!
 //! Until 3 is done the ledger is marked as unfinished, so a crash in between leads to a new beginning.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -20,7 +20,8 @@ use super::holdings::Holdings;
 use super::index::{CommitIndex, Entry};
 use super::ledger::{Described, Ledger, Row};
 use super::scan::{Found, Place, Scan};
-use super::segment::{HEADER_BYTES, Header, Record, SegmentNo, SpoolId, What};
+use super::seal::{Entropy, Nonce};
+use super::segment::{HEADER_BYTES, Header, Record, SegmentNo, What, open_description, seal_description};
 use super::stand_in::StandIn;
 use crate::model::{Recording, RecordingNo, Stage};
 
@@ -33,8 +34,6 @@ const LISTED_DAMAGE: usize = 100;
 /// Ledger and segments agree; this is what they hold.
 #[derive(Debug)]
 pub struct Inventory {
-    /// The spool's id.
-    pub spool: SpoolId,
     /// What each segment holds.
     pub holdings: Holdings,
     /// Number of the next segment.
@@ -58,23 +57,25 @@ pub struct Report {
     pub damaged: Vec<(SegmentNo, Range<u64>)>,
     /// Bytes in all such ranges.
     pub damaged_bytes: u64,
-    /// Segments of another spool, which are left alone.
+    /// Segments of another spool, sealed with another `box.key`, which are left alone.
     pub foreign: Vec<SegmentNo>,
     /// Recordings whose description was lost.
     pub stand_ins: Vec<RecordingNo>,
+    /// Recordings with audio that nobody can open any more.
+    pub lost_keys: Vec<RecordingNo>,
 }
 
-/// Opens `ledger` and makes it agree with the segments of `disk`. `fresh` becomes the id of a spool that is new.
+/// Opens `ledger` and makes it agree with those segments of `disk` that belong to its key.
 ///
 /// # Errors
 /// When segments cannot be read, or not even an empty ledger can be opened.
-pub fn recover(disk: &dyn Disk, ledger: &Ledger, fresh: SpoolId) -> Result<Inventory, Failure> {
+pub fn recover(disk: &dyn Disk, ledger: &Ledger, entropy: &mut Entropy) -> Result<Inventory, Failure> {
     let segments = list(disk).map_err(Failure::Disk)?;
-    match Recovery::open(disk, ledger, &segments, fresh).and_then(Recovery::run) {
+    match Recovery::open(disk, ledger, &segments).and_then(|recovery| recovery.run(entropy)) {
         Err(Failure::Ledger(why)) => {
             ledger.close();
             disk.set_ledger_aside().map_err(Failure::Disk)?;
-            let mut inventory = Recovery::open(disk, ledger, &segments, fresh)?.run()?;
+            let mut inventory = Recovery::open(disk, ledger, &segments)?.run(entropy)?;
             inventory.report.rebuilt = Some(why.to_string());
             Ok(inventory)
         }
@@ -102,7 +103,6 @@ struct Recovery<'a> {
     disk: &'a dyn Disk,
     ledger: &'a Ledger,
     segments: Listed,
-    spool: SpoolId,
     next_segment: SegmentNo,
     next_commit: u64,
     /// The first byte that the ledger does not know.
@@ -117,12 +117,12 @@ struct Recovery<'a> {
 
 impl<'a> Recovery<'a> {
     /// Step 1, as far as it can be told without what the commits say.
-    fn open(disk: &'a dyn Disk, ledger: &'a Ledger, listed: &Listed, fresh: SpoolId) -> Result<Recovery<'a>, Failure> {
+    fn open(disk: &'a dyn Disk, ledger: &'a Ledger, listed: &Listed) -> Result<Recovery<'a>, Failure> {
         disk.prepare_ledger().map_err(Failure::Disk)?;
         ledger.reopen().map_err(Failure::Ledger)?;
         let known = ledger.spool().map_err(Failure::Ledger)?;
         let last = ledger.last_commit().map_err(Failure::Ledger)?;
-        let spool = whose(listed, known).unwrap_or(fresh);
+        let spool = ledger.key().spool();
         if known.is_some_and(|id| id != spool) {
             return Err(distrust("it belongs to another spool"));
         }
@@ -138,7 +138,6 @@ impl<'a> Recovery<'a> {
             disk,
             ledger,
             segments,
-            spool,
             next_segment: SegmentNo(last_segment.saturating_add(1)),
             next_commit,
             known_to: last.map_or((SegmentNo(0), 0), |(_, index)| (index.segment, index.end())),
@@ -153,20 +152,19 @@ impl<'a> Recovery<'a> {
         Ok(recovery)
     }
 
-    fn run(mut self) -> Result<Inventory, Failure> {
+    fn run(mut self, entropy: &mut Entropy) -> Result<Inventory, Failure> {
         for (file, header) in std::mem::take(&mut self.segments) {
             self.holdings.add_segment(file.no, file.bytes);
             self.catch_up(file, header)?;
             self.segments.push((file, header));
         }
-        self.take_stock().map_err(Failure::Ledger)?;
+        self.take_stock(entropy).map_err(Failure::Ledger)?;
         if self.marked {
             self.ledger.end_rebuild().map_err(Failure::Ledger)?;
         }
         let last_used = self.ledger.rows().map_err(Failure::Ledger)?.keys().next_back().map_or(0, |no| no.0);
         let noted = self.segments.iter().filter_map(|(_, header)| *header).map(|h| h.next_recording.0).max().unwrap_or(0);
         Ok(Inventory {
-            spool: self.spool,
             holdings: self.holdings,
             next_segment: self.next_segment,
             next_commit: self.next_commit,
@@ -223,7 +221,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Step 3.
-    fn take_stock(&mut self) -> io::Result<()> {
+    fn take_stock(&mut self, entropy: &mut Entropy) -> io::Result<()> {
         let mut lost: Vec<(u64, CommitIndex)> = Vec::new();
         self.ledger.for_each_commit(0..=u64::MAX - 1, |number, index| {
             if !self.holdings.add_commit(number, &index) {
@@ -233,7 +231,7 @@ impl<'a> Recovery<'a> {
         })?;
         for (no, (segment, place)) in std::mem::take(&mut self.descriptions) {
             match self.read_description(segment, place) {
-                Some((recording, json)) => self.describe(no, &recording, &json)?,
+                Some((recording, sealed)) => self.describe(no, &recording, &sealed)?,
                 None => self.note_damage(segment, place.offset..place.offset + u64::from(place.len)),
             }
         }
@@ -243,7 +241,7 @@ impl<'a> Recovery<'a> {
         let traced: Vec<RecordingNo> = self.holdings.recordings().collect();
         for no in traced {
             match (rows.get(&no), self.holdings.row(no)) {
-                (None, _) => self.stand_in(no)?,
+                (None, _) => self.stand_in(no, entropy)?,
                 (Some(row), Some(told)) if row.stage < Stage::Finished && *row != told => self.ledger.amend(no, told)?,
                 _ => {}
             }
@@ -269,18 +267,19 @@ impl<'a> Recovery<'a> {
     fn read_description(&self, segment: SegmentNo, place: Place) -> Option<(Recording, Vec<u8>)> {
         let mut bytes = vec![0; usize::try_from(place.len).ok()?];
         self.disk.open(segment).ok()?.read_at(&mut bytes, place.offset).ok()?;
-        let json = Record::check(&bytes).ok()?.description()?;
-        let recording: Recording = serde_json::from_slice(json).ok()?;
-        (recording.no == place.recording).then(|| (recording, json.to_vec()))
+        let sealed = Record::check(&bytes).ok()?.description()?;
+        let json = open_description(place.recording, sealed, &self.ledger.key().description_key(place.recording))?;
+        let recording: Recording = serde_json::from_slice(&json).ok()?;
+        (recording.no == place.recording).then(|| (recording, sealed.to_vec()))
     }
 
-    fn describe(&mut self, no: RecordingNo, recording: &Recording, json: &[u8]) -> io::Result<()> {
+    fn describe(&mut self, no: RecordingNo, recording: &Recording, sealed: &[u8]) -> io::Result<()> {
         self.holdings.set_stage(no, recording.stage);
         let Some(row) = self.holdings.row(no) else { return Ok(()) }; // it was found, so there is one
-        self.ledger.describe(&Described { no, id: &recording.id, row, json })
+        self.ledger.describe(&Described { no, id: &recording.id, row, sealed })
     }
 
-    fn stand_in(&mut self, no: RecordingNo) -> io::Result<()> {
+    fn stand_in(&mut self, no: RecordingNo, entropy: &mut Entropy) -> io::Result<()> {
         let mut stand_in = StandIn::default();
         let mut first_segment = None;
         self.ledger.for_each_commit(0..=u64::MAX - 1, |_, index| {
@@ -292,14 +291,17 @@ impl<'a> Recovery<'a> {
         })?;
         let file = self.segments.iter().find(|(file, _)| Some(file.no) == first_segment);
         let seen = file.map(|(file, _)| file.modified).unwrap_or_default();
-        let recording = stand_in.recording(self.spool, no, seen);
+        let recording = stand_in.recording(self.ledger.key().spool(), no, seen);
         self.report.stand_ins.push(no);
-        self.describe(no, &recording, &serde_json::to_vec(&recording)?)
+        let (json, mut nonce) = (serde_json::to_vec(&recording)?, Nonce::default());
+        entropy(&mut nonce)?;
+        let sealed = seal_description(no, &json, &self.ledger.key().description_key(no), nonce)?;
+        self.describe(no, &recording, &sealed)
     }
 
     fn mark(&mut self) -> Result<(), Failure> {
         if !self.marked {
-            self.ledger.begin_rebuild(self.spool).map_err(Failure::Ledger)?;
+            self.ledger.begin_rebuild(self.ledger.key().spool()).map_err(Failure::Ledger)?;
             self.marked = true;
         }
         Ok(())
@@ -311,13 +313,6 @@ impl<'a> Recovery<'a> {
             self.report.damaged.push((segment, range));
         }
     }
-}
-
-/// The id of the spool: the ledger's, if any segment confirms it, or else the newest segment's.
-fn whose(listed: &Listed, known: Option<SpoolId>) -> Option<SpoolId> {
-    let ids: BTreeSet<u128> = listed.iter().filter_map(|(_, header)| *header).map(|header| header.spool.0).collect();
-    let newest = listed.iter().rev().find_map(|(_, header)| *header).map(|header| header.spool);
-    known.filter(|id| ids.is_empty() || ids.contains(&id.0)).or(newest)
 }
 
 fn distrust(why: &str) -> Failure {
@@ -335,11 +330,14 @@ impl fmt::Display for Report {
         }
         if !self.foreign.is_empty() {
             let names: Vec<String> = self.foreign.iter().map(|no| no.file_name()).collect();
-            write!(f, "; of another spool and left alone: {}; move them to a folder of their own", names.join(", "))?;
+            let what = "sealed with another box.key and left alone";
+            write!(f, "; {what}: {}; put the right key back, or move them to a folder of their own", names.join(", "))?;
         }
-        if !self.stand_ins.is_empty() {
-            let numbers: Vec<String> = self.stand_ins.iter().map(RecordingNo::to_string).collect();
-            write!(f, "; description lost, audio kept: recordings {}", numbers.join(", "))?;
+        for (what, numbers) in [("description lost, audio kept", &self.stand_ins), ("key lost, audio gone", &self.lost_keys)] {
+            if !numbers.is_empty() {
+                let numbers: Vec<String> = numbers.iter().map(RecordingNo::to_string).collect();
+                write!(f, "; {what}: recordings {}", numbers.join(", "))?;
+            }
         }
         Ok(())
     }

@@ -149,8 +149,9 @@ impl Iterator for Scan<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::seal::{Algorithm, SealingKey};
     use super::super::segment::tests::any_block;
-    use super::super::segment::{push_block, push_description};
+    use super::super::segment::{self, push_description};
     use super::*;
     use crate::model::{BLOCK_BYTES, Block, BlockNo, LegNo, Run};
 
@@ -168,6 +169,10 @@ mod tests {
             buffer[..len].copy_from_slice(&rest[..len]);
             Ok(len)
         }
+    }
+
+    fn push_block(out: &mut Vec<u8>, block: &Block) {
+        segment::push_block(out, block, &SealingKey::new(Algorithm::ChaCha20Poly1305, &[1; 32]), [5; 12]).unwrap();
     }
 
     fn scan(bytes: &[u8]) -> Vec<Found> {

@@ -25,7 +25,7 @@ struct Running {
 
 /// Small segments: four full blocks each.
 fn config(dir: &Path) -> Config {
-    Config { dir: dir.into(), segment_bytes: 20_000, floor_bytes: 0, backlog_blocks: 100 }
+    Config { dir: dir.into(), segment_bytes: 21_000, floor_bytes: 0, backlog_blocks: 100 }
 }
 
 fn open(dir: &Path) -> Running {
@@ -39,6 +39,12 @@ fn open_on(dir: &Path, disk: impl FnOnce(Folder) -> Arc<dyn Disk>) -> Running {
     let folder = Folder { dir: dir.into(), is_writable: true };
     let (spool, recovered) = Spool::start(&config, lock(dir).unwrap(), disk(folder), pool_in, events_in).unwrap();
     Running { spool, events, pool, recovered }
+}
+
+/// The ledger in a folder that no spool serves.
+fn closed_ledger(dir: &Path) -> Ledger {
+    let box_key = keys::box_key(&Folder { dir: dir.into(), is_writable: true }, &mut entropy()).unwrap();
+    Ledger::closed(Some(ledger_path(dir)), box_key)
 }
 
 impl Running {
@@ -223,13 +229,13 @@ fn a_released_recording_stays_known_and_never_comes_back() {
 #[test]
 fn the_oldest_released_recordings_are_forgotten() {
     let dir = TempDir::new().unwrap();
-    let ledger = Ledger::closed(Some(ledger_path(dir.path())));
+    let ledger = closed_ledger(dir.path());
     ledger.reopen().unwrap();
-    ledger.begin_rebuild(SpoolId(1)).unwrap();
+    ledger.begin_rebuild(ledger.key().spool()).unwrap();
     let row = Row { stage: Stage::Released, first_commit: 0, last_commit: 0 };
     for no in 1..=20_004 {
         let id = RecordingId(format!("{no}").into());
-        ledger.describe(&Described { no: RecordingNo(no), id: &id, row, json: b"{}" }).unwrap();
+        ledger.describe(&Described { no: RecordingNo(no), id: &id, row, sealed: b"" }).unwrap();
     }
     ledger.end_rebuild().unwrap();
     ledger.close();

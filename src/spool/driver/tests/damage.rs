@@ -110,9 +110,9 @@ fn a_segment_of_another_spool_is_left_alone() {
 #[test]
 fn an_interrupted_rebuild_begins_anew() {
     let (dir, expected) = filled();
-    let ledger = Ledger::closed(Some(ledger_path(dir.path())));
+    let ledger = closed_ledger(dir.path());
     ledger.reopen().unwrap();
-    ledger.begin_rebuild(SpoolId(1)).unwrap();
+    ledger.begin_rebuild(ledger.key().spool()).unwrap();
     ledger.close();
     let running = open(dir.path());
     assert_eq!(running.recovered.report.rebuilt.as_deref(), Some("its rebuilding was interrupted"));

@@ -17,6 +17,8 @@ enum Call {
     Sync,
     Remove,
     SyncLedger,
+    /// One of the files of keys, or `box.key`.
+    Keys,
 }
 
 /// Asked before each call: lets it pass, or fails it.
@@ -61,6 +63,16 @@ impl Disk for Hooked {
     }
     fn free_bytes(&self) -> io::Result<u64> {
         self.folder.free_bytes()
+    }
+    fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.folder.small_file(name)
+    }
+    fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        ask(&self.hook, Call::Keys)?;
+        self.folder.replace_small_file(name, bytes)
+    }
+    fn rename_small_file(&self, from: &str, to: &str) -> io::Result<()> {
+        self.folder.rename_small_file(from, to)
     }
     fn prepare_ledger(&self) -> io::Result<()> {
         self.folder.prepare_ledger()
@@ -118,7 +130,7 @@ fn check_lives(dir: &Path) {
 
 #[test]
 fn every_failing_call_is_tried_again_until_all_is_durable() {
-    for wanted in [Call::Create, Call::Append, Call::Sync, Call::Remove, Call::SyncLedger] {
+    for wanted in [Call::Create, Call::Append, Call::Sync, Call::Remove, Call::SyncLedger, Call::Keys] {
         let dir = TempDir::new().unwrap();
         let mut calls = 0;
         let mut running = open_hooked(dir.path(), move |call| {
