@@ -96,11 +96,11 @@ impl Keyring {
                 entries.entry(no).or_insert(Entry { stored: *stored, key });
             }
         }
-        let mut ring = Keyring { names, wrapping, algorithm, entries, is_unsaved: false };
-        let whole = ring.encode();
+        let mut keyring = Keyring { names, wrapping, algorithm, entries, is_unsaved: false };
+        let whole = keyring.encode();
         let is_new = copies.iter().all(Vec::is_empty);
-        ring.is_unsaved = !is_new && copies.iter().any(|copy| *copy != whole);
-        ring
+        keyring.is_unsaved = !is_new && copies.iter().any(|copy| *copy != whole);
+        keyring
     }
 
     /// The key of a recording.

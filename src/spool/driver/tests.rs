@@ -241,7 +241,7 @@ fn the_oldest_released_recordings_are_forgotten() {
     ledger.close();
 
     let mut running = open(dir.path());
-    assert_eq!(running.recovered.next_no, RecordingNo(20_005));
+    assert_eq!(running.recovered.next_no, RecordingNo(20_005), "{:?}", running.recovered.report);
     running.describe(&recording(20_005, Stage::Recording));
     running.describe(&recording(20_006, Stage::Recording));
     let rows = running.spool.reader.ledger.rows().unwrap();
