@@ -8,7 +8,7 @@ need_cargo() {
     # A shell that rustup was installed from does not have it in PATH yet.
     command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
     command -v cargo >/dev/null || {
-        echo "$0: there is no cargo; install Rust from https://rustup.rs and call this again" >&2
+        echo "$0: there is no cargo; install Rust (rustup) and call this again" >&2
         exit 1
     }
 }

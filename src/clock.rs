@@ -4,6 +4,10 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::model::{MonoTime, WallTime};
 
+/// Zero of [`MonoTime`] lies a year before the boot, so that the beginning of a call can be expressed that was running when the
+/// machine went down. A multiple of the block grid.
+const BEFORE_BOOT_US: u64 = 365 * 86_400 * 1_000_000;
+
 /// Both clocks read at (all but) the same instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -16,7 +20,8 @@ pub struct Now {
 impl Now {
     /// Reads the machine's clocks.
     pub fn read() -> Now {
-        Now { mono: MonoTime(micros(ClockId::CLOCK_MONOTONIC).unsigned_abs()), wall: WallTime(micros(ClockId::CLOCK_REALTIME)) }
+        let mono = MonoTime(micros(ClockId::CLOCK_MONOTONIC).unsigned_abs() + BEFORE_BOOT_US);
+        Now { mono, wall: WallTime(micros(ClockId::CLOCK_REALTIME)) }
     }
 }
 

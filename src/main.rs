@@ -17,7 +17,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the daemon; SIGTERM ends all calls with BYE, keeps them and stops
+    /// Run the daemon; SIGTERM writes everything and stops, running calls go on after the next start
     Run {
         /// The configuration file; see docs/configuration.md
         #[arg(long, value_name = "FILE", default_value = "/etc/nearend/nearend.toml")]

@@ -9,10 +9,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use nearend::model::block::Law;
-use nearend::model::{LegNo, MonoTime, RecordingId, RecordingNo, StreamKey};
+use nearend::model::{LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{Payload, PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{PayloadMap, Remote, StreamSpec};
 
 /// Passes everything on to the system's allocator and counts per thread.
 struct Counting;
@@ -44,9 +44,11 @@ fn spec(remote: SocketAddr) -> StreamSpec {
         recording_id: RecordingId("test".into()),
         origin: MonoTime(0),
         local: None,
+        port: None,
         remote: Remote { rtp: remote, rtcp: None, mux: false },
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
+        anchor: None,
     }
 }
 

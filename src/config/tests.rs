@@ -119,7 +119,7 @@ fn a_reversed_port_range_has_its_place_and_its_remedy() {
 fn a_misspelt_key_and_a_misspelt_table_name_the_nearest() {
     assert_eq!(
         error("[rtp]\n  prots = \"20000-29999\"\n"),
-        "nearend.toml:2:3: [rtp] prots: this version knows no such key; expected one of address, ports, source; did you mean ports?"
+        "nearend.toml:2:3: [rtp] prots: this version knows no such key; expected one of address, ports, source, silence_timeout; did you mean ports?"
     );
     let table = error("[sipp]\nlisten = []\n");
     assert!(

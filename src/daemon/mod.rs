@@ -100,8 +100,8 @@ pub async fn run(config: Config, ready: impl FnOnce(&Listening), stop: impl Futu
 /// How many streams' worth of blocks may be in memory: two open, and what comes up in ten seconds of a disk that hangs.
 const BLOCKS_PER_STREAM: usize = 2 + 20;
 
-/// How long the peers' answers to BYE are awaited when the daemon stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the last reports of the streams are awaited when the daemon stops.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 
 /// How often page and metrics are renewed.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -178,7 +178,8 @@ impl Daemon {
         Listening { sip: self.sip.listeners().to_vec(), web: self.web }
     }
 
-    /// Serves until `stop`, then says BYE to all and goes on until nothing is left to be written.
+    /// Serves until `stop`, then closes all streams and goes on until nothing is left to be written. Nobody is told: the
+    /// sessions go on when the box is back, which after an update is a moment later.
     async fn serve(&mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut publish = tokio::time::interval(PUBLISH_EVERY);
@@ -197,9 +198,7 @@ impl Daemon {
                 () = &mut stop, if end.is_none() => end = Some(self.begin_to_stop(Now::read())),
             }
             self.settle(Now::read());
-            let is_over =
-                |end: MonoTime| self.calls.is_empty() && (self.sip.endpoint().dialog_count() == 0 || end <= Now::read().mono);
-            if end.is_some_and(is_over) {
+            if end.is_some_and(|end| self.calls.is_quiet() || end <= Now::read().mono) {
                 return;
             }
         }
@@ -226,10 +225,10 @@ impl Daemon {
 
     fn begin_to_stop(&mut self, now: Now) -> MonoTime {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]); // without systemd there is nobody to tell
-        tracing::info!(calls = self.calls.running(), "stopping: every call is ended with BYE and kept");
+        tracing::info!(calls = self.calls.running(), "stopping: calls go on when the box is back");
         self.ledger.stopping = true;
-        self.calls.shut_down(now);
-        now.mono.after(FAREWELL)
+        self.calls.suspend(now);
+        now.mono.after(LAST_REPORTS)
     }
 
     fn on_report(&mut self, now: Now, report: StreamReport) {

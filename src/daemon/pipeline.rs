@@ -30,8 +30,7 @@ impl Daemon {
     pub(super) fn take_up(&mut self, now: Now, recordings: Vec<Recording>) {
         for recording in recordings {
             if recording.stage == Stage::Recording {
-                tracing::warn!(recording = %recording.id, "interrupted by a restart of the box; it may be continued for a while");
-                self.calls.restore(now, recording);
+                self.restore(now, recording);
             } else {
                 self.ledger.remember(&recording);
                 self.next_station(recording);

@@ -44,7 +44,7 @@ impl Ledger {
     pub(super) fn count(&mut self, report: &StreamReport) {
         if report.closed {
             self.open_streams.remove(&report.key);
-            self.totals.media = sum(self.totals.media, &report.counters);
+            self.totals.media = self.totals.media.plus(&report.counters);
         } else {
             self.open_streams.insert(report.key, report.counters);
         }
@@ -93,7 +93,7 @@ impl Ledger {
     }
 
     fn media(&self) -> LegCounters {
-        self.open_streams.values().fold(self.totals.media, sum)
+        self.open_streams.values().fold(self.totals.media, LegCounters::plus)
     }
 }
 
@@ -156,25 +156,5 @@ impl Daemon {
             fsyncs: spool.fsyncs.load(Relaxed),
             ..self.ledger.totals.clone()
         }
-    }
-}
-
-fn sum(a: LegCounters, b: &LegCounters) -> LegCounters {
-    LegCounters {
-        packets: a.packets + b.packets,
-        bytes: a.bytes + b.bytes,
-        lost: a.lost + b.lost,
-        late: a.late + b.late,
-        reordered: a.reordered + b.reordered,
-        duplicates: a.duplicates + b.duplicates,
-        wrong_source: a.wrong_source + b.wrong_source,
-        wrong_payload_type: a.wrong_payload_type + b.wrong_payload_type,
-        malformed: a.malformed + b.malformed,
-        masked: a.masked + b.masked,
-        overrun: a.overrun + b.overrun,
-        kernel_drops: a.kernel_drops + b.kernel_drops,
-        comfort_noise: a.comfort_noise + b.comfort_noise,
-        resyncs: a.resyncs + b.resyncs,
-        jitter_us: a.jitter_us.max(b.jitter_us),
     }
 }

@@ -1,23 +1,32 @@
 //! From SIP to recordings: what a dialog asks for becomes legs of a recording, streams of the media thread and an answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
-use crate::model::block::Law;
 use crate::model::recording::Note;
-use crate::model::{EndReason, RecordingId, StreamKey};
-use crate::recording::{Action, Admission, Opening, Refusal, SessionKey, Surroundings};
-use crate::rtp::{Media, Payload, PayloadMap, Remote, StreamChange, StreamSpec};
+use crate::model::{EndReason, Line, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
+use crate::recording::{Action, Admission, Calls, Opening, Refusal, SessionKey, Surroundings};
+use crate::rtp::{Media, PayloadMap, Remote, StreamChange, StreamSpec};
+use crate::session::Session;
 use crate::session::lines::lines;
 use crate::session::multipart::{Part, parts};
 use crate::session::siprec::{self, Metadata};
-use crate::session::{Line, Session};
 use crate::sip::message::Request;
-use crate::sip::sdp::{CodecKind, LocalDescription, SessionDescription};
-use crate::sip::{DialogId, Event, Flow, Headers, Method, NothingPending, StatusCode};
+use crate::sip::sdp::{LocalDescription, SessionDescription};
+use crate::sip::{DialogId, Event, Flow, Headers, Method, NothingPending, RestoreError, SipDriver, StatusCode};
 use crate::spool::Reader;
 
 use super::Daemon;
+
+/// What the ledger keeps of a dialog, so that it goes on after a restart.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    dialog: SavedDialog,
+    local: LocalDescription,
+}
 
 /// What the daemon keeps of a dialog.
 pub(super) struct Dialog {
@@ -92,6 +101,7 @@ impl Daemon {
                 let accepted = self.sip.endpoint().accept(now.mono, dialog, SDP, sdp);
                 log_gone(accepted, request);
                 self.keep_notes(now, dialog, request);
+                self.settle_dialog(now, dialog);
             }
             Err(no) => self.refuse(now, dialog, request, no),
         }
@@ -112,8 +122,8 @@ impl Daemon {
         }
         let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); session.lines_to_offer()]);
         let own = own_address(&self.config, &flow);
-        let mut outside = Outside { media: &mut self.media, reader: &self.reader, own };
-        let admission = self.calls.admit(now, key(dialog), &session, &lines, &mut outside).map_err(no_room)?;
+        let (calls, mut outside) = self.outside(now, own);
+        let admission = calls.admit(now, key(dialog), &session, &lines, &mut outside).map_err(no_room)?;
         let delayed = if offer.is_none() { ", delayed offer" } else { "" };
         tracing::info!(recording = %admission.id, call_id = %request.call_id, from = %flow.remote, "session accepted{delayed}");
         self.ledger.totals.recordings += u64::from(admission.is_new);
@@ -131,6 +141,7 @@ impl Daemon {
         };
         log_gone(accepted, request);
         self.keep_notes(now, dialog, request);
+        self.settle_dialog(now, dialog);
     }
 
     /// A re-INVITE or UPDATE. Without SDP a re-INVITE asks for our offer, and an UPDATE only refreshes the session.
@@ -159,8 +170,8 @@ impl Daemon {
         let own = own_address(&self.config, &known.flow);
         let metadata = Body::read(request).metadata;
         let session = Session::read(request, metadata.as_ref(), lines.iter().flatten().count());
-        let mut outside = Outside { media: &mut self.media, reader: &self.reader, own };
-        let admission = self.calls.renegotiate(now, key(dialog), &session, lines, &mut outside).map_err(no_room)?;
+        let (calls, mut outside) = self.outside(now, own);
+        let admission = calls.renegotiate(now, key(dialog), &session, lines, &mut outside).map_err(no_room)?;
         let active = lines.iter().flatten().filter(|line| line.active).count();
         tracing::info!(recording = %admission.id, method = %request.method, active, "session renegotiated");
         let streams: Vec<_> = admission.lines.iter().map(|line| line.map(|(stream, _)| stream)).collect();
@@ -188,12 +199,38 @@ impl Daemon {
             Ok(lines) => {
                 let streams = self.calls.answered(now, key(dialog), &lines);
                 self.apply(now, &streams, &lines);
+                self.settle_dialog(now, dialog);
             }
             Err(why) => {
                 tracing::warn!(call_id = %request.call_id, "the answer to our offer cannot be used: {why}; the session is ended");
                 self.sip.endpoint().bye(now.mono, dialog, "unusable answer");
                 self.on_ended(now, dialog, EndReason::Bye);
             }
+        }
+    }
+
+    /// Goes on with a recording that was running when the box stopped.
+    pub(super) fn restore(&mut self, now: Now, recording: Recording) {
+        let (calls, mut outside) = self.outside(now, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        calls.restore(now, recording, &mut outside);
+    }
+
+    /// The recordings, and all that they need to decide.
+    fn outside(&mut self, now: Now, own: IpAddr) -> (&mut Calls, Outside<'_>) {
+        let (media, reader, sip, dialogs) = (&mut self.media, &self.reader, &mut self.sip, &mut self.dialogs);
+        (&mut self.calls, Outside { media, reader, now, sip, dialogs, own })
+    }
+
+    /// Writes down what is needed to go on with a dialog after a restart.
+    fn settle_dialog(&mut self, now: Now, dialog: DialogId) {
+        let (Some(known), Some(saved)) = (self.dialogs.get(&key(dialog)), self.sip.endpoint().save(dialog)) else { return };
+        if !known.is_settled {
+            return; // the answer to our offer would come while we are away: nothing could be gone on with
+        }
+        let saved = Saved { dialog: saved, local: known.local.clone() };
+        match serde_json::to_value(&saved) {
+            Ok(saved) => self.calls.settled(now, key(dialog), saved),
+            Err(error) => tracing::error!("a dialog cannot be saved: {error}"),
         }
     }
 
@@ -257,6 +294,9 @@ impl Daemon {
 struct Outside<'a> {
     media: &'a mut Media,
     reader: &'a Reader,
+    now: Now,
+    sip: &'a mut SipDriver,
+    dialogs: &'a mut HashMap<SessionKey, Dialog>,
     /// Address for the SDP.
     own: IpAddr,
 }
@@ -267,16 +307,28 @@ impl Surroundings for Outside<'_> {
             key: opening.key,
             recording_id: opening.recording_id.clone(),
             origin: opening.origin,
-            local: Some(self.own),
+            local: Some(opening.local.map_or(self.own, |local| local.ip())),
+            port: opening.local.map(|local| local.port()),
             remote: remote(opening.line),
             payloads: payloads(opening.line),
             paused: !opening.line.active,
+            anchor: opening.anchor,
         };
         self.media.open(&spec).map_err(|e| e.to_string())
     }
 
     fn close(&mut self, key: StreamKey) {
         self.media.close(key);
+    }
+
+    fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
+        let saved = Saved::deserialize(&session.dialog).ok()?;
+        let restored = self.sip.endpoint().restore(self.now.mono, saved.dialog);
+        let warn = |error: &RestoreError| tracing::error!(call_id = %session.call_id, "the session cannot go on after the restart: {error}");
+        let dialog = restored.inspect_err(warn).ok()?;
+        let flow = self.sip.endpoint().flow(dialog)?;
+        self.dialogs.insert(key(dialog), Dialog { flow, local: saved.local, is_settled: true });
+        Some(key(dialog))
     }
 
     /// While the ledger cannot be read, an id counts as new: should it not be, the finisher refuses to overwrite.
@@ -290,16 +342,7 @@ fn remote(line: &Line) -> Remote {
 }
 
 fn payloads(line: &Line) -> PayloadMap {
-    PayloadMap::new(line.payloads.iter().filter_map(|(number, kind)| {
-        let payload = match kind {
-            CodecKind::Pcmu => Payload::Audio(Law::Pcmu),
-            CodecKind::Pcma => Payload::Audio(Law::Pcma),
-            CodecKind::ComfortNoise => Payload::ComfortNoise,
-            CodecKind::TelephoneEvent => Payload::TelephoneEvent,
-            CodecKind::Other => return None,
-        };
-        Some((*number, payload))
-    }))
+    PayloadMap::new(line.payloads.iter().copied())
 }
 
 fn key(dialog: DialogId) -> SessionKey {

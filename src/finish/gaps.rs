@@ -1,7 +1,7 @@
 //! Where a channel is silent because nothing came, and why. Pure.
 //!
-//! What the recording's description explains goes first: paused, no session at that time. Then damage on the disk. What is
-//! left is loss when it is shorter than a second and the leg counted lost packets; otherwise the sender just sent nothing.
+//! What the recording's description explains goes first: paused, no session at that time. Then damage on the disk, and restarts
+//! of the box. What is left is loss when it is shorter than a second and the leg counted lost packets; otherwise the sender just sent nothing.
 
 use std::ops::Range;
 
@@ -141,6 +141,8 @@ impl GapList {
 /// What explains silence on one channel, in order of precedence. Each list is ascending and does not overlap itself.
 struct Reasons {
     explained: [Vec<(Range<MediaTime>, GapReason)>; 4],
+    /// When the box came back from a restart; the silence around such a moment is due to it.
+    restarts: Vec<MediaTime>,
     end: MediaTime,
     counted_loss: bool,
 }
@@ -156,7 +158,8 @@ impl Reasons {
             vec![(span.start..first_audio, GapReason::NotStarted)],
         ];
         let lost = |leg: &&Leg| leg.counters.lost > 0 || leg.counters.overrun > 0 || leg.counters.kernel_drops > 0;
-        Reasons { explained, end: span.end, counted_loss: legs.iter().any(lost) }
+        let restarts = recording.restarts.iter().map(|time| place_of(recording, *time)).collect();
+        Reasons { explained, restarts, end: span.end, counted_loss: legs.iter().any(lost) }
     }
 
     /// Why it is silent at `at`, and up to where (`end` at most) that is the reason.
@@ -169,6 +172,9 @@ impl Reasons {
                 Some((place, _)) => until = until.min(place.start),
                 None => {}
             }
+        }
+        if self.restarts.iter().any(|restart| (at..until).contains(restart)) {
+            return (GapReason::Restart, until);
         }
         let is_loss = self.counted_loss && until.0 - at.0 < LONGEST_LOSS && until < self.end;
         (if is_loss { GapReason::Loss } else { GapReason::NoStream }, until)
@@ -286,6 +292,16 @@ mod tests {
             mask(4_000, MaskKind::Paused, None),
         ];
         assert_eq!(gaps(&call, &[(0, 8_000)], &[]), [(8_000, 40_000, GapReason::NoStream), (40_000, 80_000, GapReason::Pause)]);
+    }
+
+    #[test]
+    fn the_silence_around_a_restart_is_its_own_however_short() {
+        let mut call = call();
+        call.legs[0].counters.lost = 5;
+        call.restarts = vec![ORIGIN.plus_micros(3_000_000)];
+        use GapReason::{Loss, Restart};
+        let audio = [(0, 8_000), (8_160, 20_000), (24_800, 80_000)];
+        assert_eq!(gaps(&call, &audio, &[]), [(8_000, 8_160, Loss), (20_000, 24_800, Restart)]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) fn leg(no: u8, channel: Channel) -> Leg {
         counters: LegCounters::default(),
         ssrcs: Vec::new(),
         digits: Vec::new(),
+        anchor: None,
         clock: Vec::new(),
     }
 }
@@ -53,6 +54,8 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         headers: Vec::new(),
         notes: Vec::new(),
         files: Vec::new(),
+        sessions: Vec::new(),
+        restarts: Vec::new(),
     }
 }
 

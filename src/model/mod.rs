@@ -3,6 +3,7 @@
 //! Pure data. A station may use every type here; no type here knows a station.
 
 pub mod block;
+pub mod dialog;
 pub mod g711;
 pub mod id;
 pub mod recording;
@@ -10,7 +11,8 @@ pub mod stream;
 pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
+pub use dialog::{LocalDescription, SavedDialog};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
-pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, Stage};
-pub use stream::{StreamKey, StreamReport};
+pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};
+pub use stream::{Line, Payload, StreamKey, StreamReport};
 pub use time::{MediaTime, MonoTime, RtpTime, WallTime};

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, LegNo, MediaTime, RecordingId, RecordingNo, TenantId, WallTime};
+use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub struct Recording {
     pub end_reason: Option<EndReason>,
     /// How far it is.
     pub stage: Stage,
+    /// The sessions that are up, with what is needed to go on with them after a restart; none once it is over.
+    #[serde(default)]
+    pub sessions: Vec<SavedSession>,
+    /// When the box came back in the middle of the call.
+    #[serde(default)]
+    pub restarts: Vec<WallTime>,
     /// All legs in the order of arrival; several may share a channel (failover, continuation).
     pub legs: Vec<Leg>,
     /// Paused and resumed, in order.
@@ -54,6 +60,17 @@ pub struct Recording {
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
+}
+
+/// A SIP session as it is kept over a restart of the box.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSession {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// For each m-line: its leg and what was negotiated; none: the line was refused.
+    pub lines: Vec<Option<(LegNo, Line)>>,
+    /// The dialog, in the form of the SIP side; null until it is accepted.
+    pub dialog: serde_json::Value,
 }
 
 /// The kind of sender, which decides how its messages are read.
@@ -85,7 +102,7 @@ pub enum Stage {
 }
 
 /// Why a recording or a leg ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndReason {
     /// BYE from the sender.
@@ -141,9 +158,19 @@ pub struct Leg {
     /// Telephone-event digits (RFC 4733) with their place.
     #[serde(default)]
     pub digits: Vec<Digit>,
+    /// Where its RTP clock stands on the time line; what a restart of the box goes on from.
+    #[serde(default)]
+    pub anchor: Option<RtpAnchor>,
     /// RTCP sender reports that tie the leg's RTP clock to the sender's: the first and the latest.
     #[serde(default)]
     pub clock: Vec<ClockPoint>,
+}
+
+impl Leg {
+    /// Whether it stands in an offer of the box that has not been answered yet.
+    pub fn is_unanswered(&self) -> bool {
+        self.remote.ip().is_unspecified() && self.remote.port() == 0
+    }
 }
 
 /// Counts of one leg. `lost` is what never came, after reordering; the others are packets.
@@ -182,6 +209,30 @@ pub struct LegCounters {
     pub jitter_us: u64,
 }
 
+impl LegCounters {
+    /// Both together; of the jitters the greater.
+    #[must_use]
+    pub fn plus(self, other: &LegCounters) -> LegCounters {
+        LegCounters {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            lost: self.lost + other.lost,
+            late: self.late + other.late,
+            reordered: self.reordered + other.reordered,
+            duplicates: self.duplicates + other.duplicates,
+            wrong_source: self.wrong_source + other.wrong_source,
+            wrong_payload_type: self.wrong_payload_type + other.wrong_payload_type,
+            malformed: self.malformed + other.malformed,
+            masked: self.masked + other.masked,
+            overrun: self.overrun + other.overrun,
+            kernel_drops: self.kernel_drops + other.kernel_drops,
+            comfort_noise: self.comfort_noise + other.comfort_noise,
+            resyncs: self.resyncs + other.resyncs,
+            jitter_us: self.jitter_us.max(other.jitter_us),
+        }
+    }
+}
+
 /// A telephone-event digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digit {
@@ -191,6 +242,17 @@ pub struct Digit {
     pub digit: char,
     /// How long it lasted.
     pub duration_ms: u32,
+}
+
+/// A moment of a sender's RTP clock and its place: all other places follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtpAnchor {
+    /// Whose clock.
+    pub ssrc: u32,
+    /// A timestamp of it.
+    pub time: RtpTime,
+    /// Where that lies.
+    pub at: MediaTime,
 }
 
 /// One sender report: RTP timestamp and NTP time of the same instant, and where that is on the time line.

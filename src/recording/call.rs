@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::Note;
+use crate::model::recording::{ClockPoint, Digit, Note};
 use crate::model::{
-    Channel, EndReason, Flag, Leg, LegCounters, LegNo, Mask, MaskKind, MonoTime, Recording, StreamReport, WallTime,
+    Channel, EndReason, Flag, Leg, LegCounters, LegNo, Line, Mask, MaskKind, MonoTime, Recording, SavedSession, StreamReport,
+    WallTime,
 };
-use crate::session::{Line, Session};
+use crate::session::Session;
 
 use super::calls::SessionKey;
 
@@ -24,12 +25,15 @@ pub(super) struct Call {
     pub(super) next_leg: u16,
     /// When it is over unless a session takes it up again.
     pub(super) over_at: Option<MonoTime>,
+    /// When its description was last to be written.
+    pub(super) described_at: MonoTime,
 }
 
 /// One SIP session of the call while it is up.
 #[derive(Debug)]
 pub(super) struct SessionState {
     pub(super) key: SessionKey,
+    pub(super) call_id: String,
     /// The leg of each m-line of its SDP; none: the line was refused.
     pub(super) lines: Vec<Option<LegNo>>,
 }
@@ -41,13 +45,32 @@ pub(super) struct StreamState {
     pub(super) paused: bool,
     /// By the latest report; before the first packet, when it was opened.
     pub(super) last_packet: MonoTime,
+    /// What the leg had heard before the box was restarted.
+    pub(super) before: Heard,
+}
+
+/// What a leg had heard.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    counters: LegCounters,
+    ssrcs: Vec<u32>,
+    digits: Vec<Digit>,
+    clock: Vec<ClockPoint>,
 }
 
 impl Call {
     /// Without any session yet.
     pub(super) fn new(recording: Recording, origin: MonoTime) -> Call {
         let next_leg = recording.legs.iter().map(|leg| u16::from(leg.no.0) + 1).max().unwrap_or(0);
-        Call { recording, origin, sessions: Vec::new(), streams: Vec::new(), next_leg, over_at: None }
+        Call {
+            recording,
+            origin,
+            sessions: Vec::new(),
+            streams: Vec::new(),
+            next_leg,
+            over_at: None,
+            described_at: MonoTime::default(),
+        }
     }
 
     /// Adds the metadata of a further session; what the first one said stays.
@@ -105,11 +128,39 @@ impl Call {
             counters: LegCounters::default(),
             ssrcs: Vec::new(),
             digits: Vec::new(),
+            anchor: None,
             clock: Vec::new(),
         });
-        self.streams.push(StreamState { leg, paused: !line.active, last_packet: now.mono });
+        self.streams.push(StreamState { leg, paused: !line.active, last_packet: now.mono, before: Heard::default() });
         if !line.active {
             self.mask(now.wall, leg, MaskKind::Paused);
+        }
+    }
+
+    /// Goes on with a leg whose stream has been opened again after a restart of the box.
+    pub(super) fn resume_leg(&mut self, now: Now, no: LegNo, line: &Line) {
+        let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return };
+        let before =
+            Heard { counters: leg.counters, ssrcs: leg.ssrcs.clone(), digits: leg.digits.clone(), clock: leg.clock.clone() };
+        self.streams.push(StreamState { leg: no, paused: !line.active, last_packet: now.mono, before });
+    }
+
+    /// A leg that could not be gone on with after a restart.
+    pub(super) fn lose_leg(&mut self, no: LegNo) {
+        if let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) {
+            leg.end_reason = Some(EndReason::Interrupted);
+        }
+    }
+
+    /// Keeps what a session needs to go on after a restart.
+    pub(super) fn save_session(&mut self, call_id: &str, lines: &[Option<Line>], legs: &[Option<LegNo>]) {
+        let saved = lines.iter().zip(legs).map(|(line, leg)| leg.zip(line.clone())).collect();
+        match self.recording.sessions.iter_mut().find(|session| session.call_id == call_id) {
+            Some(session) => session.lines = saved,
+            None => {
+                let session = SavedSession { call_id: call_id.to_owned(), lines: saved, dialog: serde_json::Value::Null };
+                self.recording.sessions.push(session);
+            }
         }
     }
 
@@ -132,7 +183,8 @@ impl Call {
     }
 
     /// A delayed offer has been answered: the leg's line is known only now, so nothing before counts as a pause.
-    pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) {
+    /// Gives its channel.
+    pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) -> Option<Channel> {
         self.recording.masks.retain(|mask| mask.leg != Some(no));
         if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
             stream.paused = !line.active;
@@ -144,6 +196,7 @@ impl Call {
             leg.law = line.law;
         }
         self.change_leg(now, no, Some(line));
+        self.recording.legs.iter().find(|leg| leg.no == no).map(|leg| leg.channel)
     }
 
     /// A leg whose line was refused never was.
@@ -156,7 +209,9 @@ impl Call {
     /// Ends the legs of a session. When it was the last session, the call is over unless continued within `linger`.
     pub(super) fn end_session(&mut self, now: Now, key: SessionKey, reason: EndReason) -> Vec<LegNo> {
         let Some(at) = self.sessions.iter().position(|s| s.key == key) else { return Vec::new() };
-        let ended: Vec<LegNo> = self.sessions.remove(at).lines.into_iter().flatten().collect();
+        let session = self.sessions.remove(at);
+        self.recording.sessions.retain(|saved| saved.call_id != session.call_id);
+        let ended: Vec<LegNo> = session.lines.into_iter().flatten().collect();
         for leg in self.recording.legs.iter_mut().filter(|leg| ended.contains(&leg.no)) {
             leg.ended = Some(now.wall);
             leg.end_reason = Some(reason);
@@ -168,10 +223,16 @@ impl Call {
     pub(super) fn report(&mut self, now: Now, facts: StreamReport) -> bool {
         let no = facts.key.leg;
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return false };
-        leg.counters = facts.counters;
-        leg.ssrcs = facts.ssrcs;
-        leg.digits = facts.digits;
-        leg.clock = facts.clock;
+        let before = self.streams.iter().find(|stream| stream.leg == no).map(|stream| &stream.before);
+        let Some(before) = before else { return false };
+        leg.counters = before.counters.plus(&facts.counters);
+        leg.ssrcs = before.ssrcs.iter().chain(&facts.ssrcs).copied().collect();
+        leg.ssrcs.dedup();
+        leg.anchor = facts.anchor.or(leg.anchor);
+        leg.digits = before.digits.iter().chain(&facts.digits).copied().collect();
+        // The first and the latest: what tells clocks apart is the distance between them.
+        let points: Vec<ClockPoint> = before.clock.iter().chain(&facts.clock).copied().collect();
+        leg.clock = points.first().into_iter().chain(points.get(1..).and_then(<[_]>::last)).copied().collect();
         if facts.closed {
             self.streams.retain(|s| s.leg != no);
             // Nobody said when a vanished peer left: its last packet did.
@@ -196,6 +257,7 @@ impl Call {
     /// Closes the description: nothing more will come.
     pub(super) fn conclude(&mut self) {
         let recording = &mut self.recording;
+        recording.sessions.clear();
         recording.ended = recording.legs.iter().filter_map(|leg| leg.ended).max().or(recording.ended);
         let last = recording.legs.iter().max_by_key(|leg| leg.ended);
         recording.end_reason = last.and_then(|leg| leg.end_reason).or(recording.end_reason);

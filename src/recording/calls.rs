@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::{Note, Stage};
+use crate::model::recording::{Note, RtpAnchor, Stage};
 use crate::model::{
-    Channel, EndReason, Flag, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId, WallTime,
+    Channel, EndReason, Flag, Leg, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
+    StreamReport, TenantId, WallTime,
 };
-use crate::session::{Line, Session};
+use crate::session::Session;
 
 use super::call::{Call, PartyOnLine, SessionState};
 
@@ -46,6 +47,10 @@ pub struct Opening<'a> {
     pub origin: MonoTime,
     /// What is to be received.
     pub line: &'a Line,
+    /// Where the peer sends already, after a restart; none: anywhere.
+    pub local: Option<SocketAddr>,
+    /// Where the stream's clock stood before a restart.
+    pub anchor: Option<RtpAnchor>,
 }
 
 /// What the station asks of the outside while it decides.
@@ -54,6 +59,8 @@ pub trait Surroundings {
     fn open(&mut self, opening: &Opening<'_>) -> Result<SocketAddr, String>;
     /// Closes a stream opened a moment ago whose session is refused after all.
     fn close(&mut self, key: StreamKey);
+    /// Goes on with a session after a restart; none when it cannot be.
+    fn resume(&mut self, session: &SavedSession) -> Option<SessionKey>;
     /// Whether a recording of this id is already over.
     fn is_known(&self, id: &RecordingId) -> bool;
 }
@@ -113,17 +120,45 @@ impl Calls {
         Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new() }
     }
 
-    /// Takes up a recording that was running when the box stopped. It is over soon unless a session continues it.
-    pub fn restore(&mut self, now: Now, mut recording: Recording) {
+    /// Takes up a recording that was running when the box stopped: its sessions and streams go on where they can. Without any
+    /// it is over soon, unless a new session continues it.
+    pub fn restore(&mut self, now: Now, mut recording: Recording, outside: &mut dyn Surroundings) {
         recording.flag(Flag::Interrupted);
-        for leg in recording.legs.iter_mut().filter(|leg| leg.ended.is_none()) {
+        recording.restarts.push(now.wall);
+        let origin = on_grid_if_near(MonoTime(now.mono.0.saturating_add_signed(recording.origin - now.wall)));
+        self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
+        let mut call = Call::new(recording, origin);
+        for saved in std::mem::take(&mut call.recording.sessions) {
+            self.actions.extend(resume_session(now, &mut call, &saved, outside));
+        }
+        let carried: Vec<_> = call.sessions.iter().flat_map(|session| session.lines.iter().flatten().copied()).collect();
+        for leg in call.recording.legs.iter_mut().filter(|leg| leg.end_reason.is_none() && !carried.contains(&leg.no)) {
             leg.end_reason = Some(EndReason::Interrupted);
         }
-        recording.end_reason = Some(EndReason::Interrupted);
-        let origin = on_grid(MonoTime(now.mono.0.saturating_add_signed(recording.origin - now.wall)));
-        let over_at = Some(now.mono.after(self.config.linger_lost));
-        self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
-        self.calls.insert(recording.no, Call { over_at, ..Call::new(recording, origin) });
+        if call.sessions.is_empty() {
+            call.recording.end_reason = Some(EndReason::Interrupted);
+            call.over_at = Some(now.mono.after(self.config.linger_lost));
+        }
+        tracing::warn!(recording = %call.recording.id, sessions = call.sessions.len(), "interrupted by a restart of the box");
+        self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        self.calls.insert(call.recording.no, call);
+    }
+
+    /// The box stops, and comes back: streams are closed so that all they have is written, sessions stay as they are.
+    pub fn suspend(&mut self, now: Now) {
+        for call in self.calls.values_mut() {
+            let no = call.recording.no;
+            self.actions.extend(call.streams.iter().map(|s| Action::Close(StreamKey { recording: no, leg: s.leg })));
+            if call.sessions.is_empty() {
+                call.over_at = Some(now.mono);
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Whether no stream is left whose last report has not come.
+    pub fn is_quiet(&self) -> bool {
+        self.calls.values().all(|call| call.streams.is_empty())
     }
 
     /// Number of recordings that have a session.
@@ -167,9 +202,9 @@ impl Calls {
         match opened {
             Ok(opened) => {
                 call.learn(session);
-                let legs = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
-                call.sessions.push(SessionState { key, lines: legs });
-                self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+                let legs: Vec<_> = opened.iter().map(|line| line.map(|(key, _)| key.leg)).collect();
+                call.save_session(&session.call_id, lines, &legs);
+                call.sessions.push(SessionState { key, call_id: session.call_id.clone(), lines: legs });
                 Ok(Admission { recording: no, id: call.recording.id.clone(), is_new, lines: opened })
             }
             Err(refusal) => {
@@ -198,9 +233,8 @@ impl Calls {
         let fresh: Vec<Option<Line>> = lines.iter().enumerate().map(|(i, line)| line.clone().filter(|_| is_new(i))).collect();
         let mut opened = self.open_lines(now, no, session, &fresh, outside)?;
         let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
-        let mut changed = opened.iter().any(Option::is_some);
         for (i, leg) in had.iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
-            changed |= call.change_leg(now.wall, leg, lines.get(i).and_then(Option::as_ref));
+            call.change_leg(now.wall, leg, lines.get(i).and_then(Option::as_ref));
             let local = call.recording.legs.iter().find(|l| l.no == leg).map(|l| l.local);
             if let (Some(slot), Some(local)) = (opened.get_mut(i), local) {
                 *slot = Some((StreamKey { recording: no, leg }, local));
@@ -208,13 +242,13 @@ impl Calls {
         }
         let legs = (0..had.len().max(opened.len()))
             .map(|i| opened.get(i).copied().flatten().map(|(key, _)| key.leg).or(had.get(i).copied().flatten()));
-        let legs = legs.collect();
+        let legs: Vec<_> = legs.collect();
+        let mut call_id = session.call_id.clone();
         if let Some(session) = call.sessions.get_mut(at) {
-            session.lines = legs;
+            session.lines.clone_from(&legs);
+            call_id.clone_from(&session.call_id);
         }
-        if changed {
-            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
-        }
+        call.save_session(&call_id, lines, &legs);
         Ok(Admission { recording: no, id: call.recording.id.clone(), is_new: false, lines: opened })
     }
 
@@ -228,20 +262,36 @@ impl Calls {
             *slot = slot.filter(|_| lines.get(i).is_some_and(Option::is_some));
         }
         let kept = session.lines.iter().map(|leg| leg.map(|leg| StreamKey { recording: no, leg })).collect();
+        let (call_id, legs) = (session.call_id.clone(), session.lines.clone());
+        call.save_session(&call_id, lines, &legs);
         let mut closed = Vec::new();
+        let mut taken = Vec::new();
         for (i, leg) in offered.into_iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
             match lines.get(i).and_then(Option::as_ref) {
-                Some(line) => call.start_leg(now.wall, leg, line),
+                Some(line) => taken.extend(call.start_leg(now.wall, leg, line)),
                 None => {
                     call.forget_leg(leg);
                     closed.push(Action::Close(StreamKey { recording: no, leg }));
                 }
             }
         }
-        let describe = Action::Describe(Box::new(call.recording.clone()));
         self.actions.extend(closed);
-        self.actions.push(describe);
+        for channel in taken {
+            self.replace(now, no, channel, &call_id);
+        }
         kept
+    }
+
+    /// A request that changed the session has been answered: this is its dialog now. Writes the description.
+    pub fn settled(&mut self, now: Now, key: SessionKey, dialog: serde_json::Value) {
+        let Some(call) = self.call_of(key) else { return };
+        let Some(call_id) = call.sessions.iter().find(|s| s.key == key).map(|s| s.call_id.clone()) else { return };
+        if let Some(saved) = call.recording.sessions.iter_mut().find(|saved| saved.call_id == call_id) {
+            saved.dialog = dialog;
+        }
+        call.described_at = now.mono;
+        let describe = Action::Describe(Box::new(call.recording.clone()));
+        self.actions.push(describe);
     }
 
     /// A session is over.
@@ -265,7 +315,13 @@ impl Calls {
         let key = report.key;
         let timeout = self.config.media_timeout;
         let Some(call) = self.calls.get_mut(&key.recording) else { return };
-        if call.report(now, report) {
+        let is_first = report.anchor.is_some() && call.recording.legs.iter().any(|leg| leg.no == key.leg && leg.anchor.is_none());
+        let closed = call.report(now, report);
+        if closed || is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
+            call.described_at = now.mono;
+            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        }
+        if closed {
             self.handle_timeout(now);
         } else if let Some(session) = call.silent_session(now.mono, key.leg, timeout) {
             tracing::info!(recording = %call.recording.id, "no packet for {timeout:?}; asking the peer whether the session is still up");
@@ -279,24 +335,6 @@ impl Calls {
         call.note(note);
         let describe = Action::Describe(Box::new(call.recording.clone()));
         self.actions.push(describe);
-    }
-
-    /// Ends all that is there, at once: the box shuts down.
-    pub fn shut_down(&mut self, now: Now) {
-        let keys: Vec<SessionKey> = self.calls.values().flat_map(|call| call.sessions.iter().map(|s| s.key)).collect();
-        for key in keys {
-            self.actions.push(Action::Bye(key));
-            self.end(now, key, EndReason::Shutdown);
-        }
-        for call in self.calls.values_mut() {
-            call.over_at = Some(now.mono);
-        }
-        self.handle_timeout(now);
-    }
-
-    /// Whether nothing is left to be ended.
-    pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
     }
 
     /// Ends what is over.
@@ -360,6 +398,8 @@ impl Calls {
             headers: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            sessions: Vec::new(),
+            restarts: Vec::new(),
         };
         if later_part {
             recording.flag(Flag::LaterPart);
@@ -411,9 +451,11 @@ impl Calls {
             call.free_channel()
         });
         let key = StreamKey { recording: no, leg };
-        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line };
+        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: None, anchor: None };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
-        self.replace(now, no, channel, &session.call_id);
+        if !line.is_offer() {
+            self.replace(now, no, channel, &session.call_id);
+        }
         if let Some(call) = self.calls.get_mut(&no) {
             call.add_leg(now, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
         }
@@ -423,8 +465,9 @@ impl Calls {
     /// A further session for a channel that still has a live one: the media server behind the old one has failed over.
     fn replace(&mut self, now: Now, no: RecordingNo, channel: Channel, by_call_id: &str) {
         let Some(call) = self.calls.get(&no) else { return };
-        let old = call.recording.legs.iter().find(|l| l.channel == channel && l.end_reason.is_none() && l.call_id != by_call_id);
-        let Some(old) = old.map(|leg| leg.no) else { return };
+        let is_old = |leg: &&Leg| leg.channel == channel && leg.end_reason.is_none() && leg.call_id != by_call_id;
+        let mut old = call.recording.legs.iter().filter(is_old).filter(|leg| !leg.is_unanswered());
+        let Some(old) = old.next().map(|leg| leg.no) else { return };
         let Some(key) = call.sessions.iter().find(|s| s.lines.contains(&Some(old))).map(|s| s.key) else { return };
         tracing::warn!(recording = %call.recording.id, channel = channel.number(), "another session took over this channel; the old one is ended");
         self.actions.push(Action::Bye(key));
@@ -445,16 +488,60 @@ impl Calls {
     }
 }
 
+/// How often the description of a running call is written anew, for its counters and digits: a kill costs no more of them.
+const DESCRIBE_EVERY: Duration = Duration::from_secs(30);
+
+/// Opens the streams of a saved session at their old ports and takes up its dialog. Gives what is left to do when it could not be.
+fn resume_session(now: Now, call: &mut Call, saved: &SavedSession, outside: &mut dyn Surroundings) -> Option<Action> {
+    let key = outside.resume(saved)?;
+    let no = call.recording.no;
+    let mut lines = Vec::with_capacity(saved.lines.len());
+    for line in &saved.lines {
+        lines.push(
+            line.as_ref().and_then(|(leg, line)| resume_line(now, call, StreamKey { recording: no, leg: *leg }, line, outside)),
+        );
+    }
+    if lines.iter().all(Option::is_none) {
+        return Some(Action::Bye(key));
+    }
+    call.recording.sessions.push(saved.clone());
+    call.sessions.push(SessionState { key, call_id: saved.call_id.clone(), lines });
+    None
+}
+
+fn resume_line(now: Now, call: &mut Call, key: StreamKey, line: &Line, outside: &mut dyn Surroundings) -> Option<LegNo> {
+    let leg = call.recording.legs.iter().find(|leg| leg.no == key.leg)?;
+    let (local, anchor) = (Some(leg.local), leg.anchor);
+    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local, anchor };
+    match outside.open(&opening) {
+        Ok(_) => {
+            call.resume_leg(now, key.leg, line);
+            Some(key.leg)
+        }
+        Err(why) => {
+            tracing::error!(recording = %call.recording.id, leg = key.leg.0, "the leg cannot go on after the restart: {why}");
+            call.lose_leg(key.leg);
+            None
+        }
+    }
+}
+
 /// The block grid of every recording lies on the monotonic half-second, so that all blocks of all legs end together and one
 /// sweep seals them all.
 const GRID_US: u64 = 500_000;
+
+/// How far wall clock and monotonic clock may drift apart in a call (100 ppm in two minutes, or an NTP slew).
+const NEAR_GRID_US: u64 = 10_000;
 
 fn on_grid_before(t: MonoTime) -> MonoTime {
     MonoTime(t.0 - t.0 % GRID_US)
 }
 
-fn on_grid(t: MonoTime) -> MonoTime {
-    on_grid_before(MonoTime(t.0.saturating_add(GRID_US / 2)))
+/// The origin again after a restart, from the wall clock. As long as the machine ran on, that is on the grid but for what the
+/// clocks differ; after a reboot it is anywhere, and the blocks of that call are sealed a little later than the others'.
+fn on_grid_if_near(t: MonoTime) -> MonoTime {
+    let nearest = on_grid_before(MonoTime(t.0.saturating_add(GRID_US / 2)));
+    if nearest.0.abs_diff(t.0) <= NEAR_GRID_US { nearest } else { t }
 }
 
 /// An id for a session that brought none.

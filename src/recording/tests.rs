@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
 use crate::model::{
-    Channel, EndReason, LegCounters, LegNo, MonoTime, Recording, RecordingId, RecordingNo, StreamKey, StreamReport, TenantId,
-    WallTime,
+    Channel, EndReason, LegCounters, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
+    StreamReport, TenantId, WallTime,
 };
-use crate::session::{Line, Party, Session};
+use crate::session::{Party, Session};
 
 use super::*;
 
@@ -37,6 +37,10 @@ impl Surroundings for Ports<'_> {
     }
     fn close(&mut self, key: StreamKey) {
         assert!(self.1.remove(&key));
+    }
+    /// A dialog is its number here; one that was never settled cannot be gone on with.
+    fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
+        session.dialog.as_u64().map(SessionKey)
     }
     fn is_known(&self, id: &RecordingId) -> bool {
         self.2.contains(id)
@@ -67,6 +71,7 @@ impl World {
     fn admit(&mut self, key: u64, session: &Session, lines: &[Option<Line>]) -> Result<Admission, Refusal> {
         let mut ports = Ports(&mut self.port, &mut self.open, &self.known, &mut self.ports_left);
         let admission = self.calls.admit(self.now, SessionKey(key), session, lines, &mut ports);
+        self.calls.settled(self.now, SessionKey(key), key.into());
         self.settle();
         admission
     }
@@ -74,6 +79,7 @@ impl World {
     fn renegotiate(&mut self, key: u64, session: &Session, lines: &[Option<Line>]) -> Result<Admission, Refusal> {
         let mut ports = Ports(&mut self.port, &mut self.open, &self.known, &mut self.ports_left);
         let admission = self.calls.renegotiate(self.now, SessionKey(key), session, lines, &mut ports);
+        self.calls.settled(self.now, SessionKey(key), key.into());
         self.settle();
         admission
     }
@@ -134,6 +140,7 @@ fn report(key: StreamKey, last_packet: Option<MonoTime>, closed: bool) -> Stream
         ssrcs: Vec::new(),
         digits: Vec::new(),
         clock: Vec::new(),
+        anchor: None,
         last_packet,
         closed,
     }
@@ -181,7 +188,7 @@ fn two_sessions_make_one_recording_in_either_order() {
         assert_eq!(recording.end_reason, Some(EndReason::Bye));
         assert_eq!(recording.ended.unwrap() - recording.started, 21_700_000);
         assert_eq!(recording.flags, []);
-        assert!(world.calls.is_empty() && world.open.is_empty());
+        assert!(world.calls.recordings().next().is_none() && world.open.is_empty());
     }
 }
 
@@ -258,7 +265,7 @@ fn without_a_port_nothing_stays_behind() {
     world.ports_left = 1;
     let refused = world.admit(1, &session("r", "a", BOTH), &[line(4000, true), line(4002, true)]);
     assert_eq!(refused, Err(Refusal::NoStream("no port is free".into())));
-    assert!(world.calls.is_empty() && world.open.is_empty() && world.described.is_empty());
+    assert!(world.calls.recordings().next().is_none() && world.open.is_empty() && world.described.is_empty());
 }
 
 #[test]
@@ -304,6 +311,25 @@ fn the_answer_to_a_delayed_offer_decides_which_lines_there_were() {
 }
 
 #[test]
+fn two_delayed_offers_do_not_take_each_others_channels() {
+    for (first, second) in [(BOTH, TWO), (TWO, BOTH)] {
+        let mut world = World::new();
+        let offered = |channels: &[Option<Channel>]| vec![Some(Line::offered()); channels.len()];
+        world.admit(1, &session("r", "a", first), &offered(first)).unwrap();
+        world.admit(2, &session("r", "b", second), &offered(second)).unwrap();
+        for key in [1, 2] {
+            world.calls.answered(world.now, SessionKey(key), &[line(4000, true)]);
+            world.settle();
+        }
+        assert!(!world.actions.iter().any(|action| matches!(action, Action::Bye(_))), "{:?}", world.actions);
+        let mut legs: Vec<_> =
+            world.calls.recordings().next().unwrap().legs.iter().map(|leg| (leg.channel, leg.end_reason)).collect();
+        legs.sort();
+        assert_eq!(legs, [(Channel::Recorded, None), (Channel::Other, None)]);
+    }
+}
+
+#[test]
 fn a_silent_peer_is_asked_and_a_talking_one_is_not() {
     let mut world = World::new();
     let stream = world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap().lines[0].unwrap().0;
@@ -333,15 +359,25 @@ fn a_vanished_peers_last_packet_is_its_end() {
     assert_eq!(recording.ended.unwrap() - recording.started, 7_000_000);
 }
 
+/// A box that comes back with what the ledger has of recording 1.
+fn after_a_restart(recording: &Recording) -> World {
+    let mut world = World::new();
+    world.now.mono = MonoTime(123_456_789);
+    world.now.wall = world.now.wall.plus_micros(10_000_000);
+    let mut ports = Ports(&mut world.port, &mut world.open, &world.known, &mut world.ports_left);
+    world.calls.restore(world.now, recording.clone(), &mut ports);
+    world.settle();
+    world
+}
+
 #[test]
-fn a_restored_recording_ends_by_itself_or_goes_on() {
+fn a_recording_without_sessions_ends_by_itself_after_a_restart_or_is_continued() {
     let mut world = World::new();
     world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap();
+    world.end(1, EndReason::PeerVanished);
     let interrupted = world.the(1).clone();
     for continued in [false, true] {
-        let mut world = World::new();
-        world.now.mono = MonoTime(123_456_789);
-        world.calls.restore(world.now, interrupted.clone());
+        let mut world = after_a_restart(&interrupted);
         if continued {
             world.admit(1, &session("r", "b", ONE), &[line(4000, true)]).unwrap();
             world.end(1, EndReason::Bye);
@@ -351,22 +387,61 @@ fn a_restored_recording_ends_by_itself_or_goes_on() {
         assert_eq!(recording.stage, Stage::Ended);
         assert!(recording.flags.contains(&Flag::Interrupted));
         assert_eq!(recording.flags.contains(&Flag::Continued), continued);
-        let reason = if continued { EndReason::Bye } else { EndReason::Interrupted };
-        assert_eq!(recording.end_reason, Some(reason));
     }
 }
 
 #[test]
-fn shutting_down_says_bye_and_ends_all() {
+fn a_restart_does_not_end_a_call() {
+    let mut world = World::new();
+    let offer = session("r", "a", BOTH);
+    let stream = world.admit(7, &offer, &[line(4000, true), line(4002, false)]).unwrap().lines[0].unwrap().0;
+    let counters = LegCounters { packets: 100, ..LegCounters::default() };
+    world.pass(Duration::from_secs(31));
+    world.calls.report(world.now, StreamReport { counters, ..report(stream, None, false) });
+    world.settle();
+
+    let mut world = after_a_restart(world.the(1));
+    assert_eq!(world.calls.running(), 1);
+    assert_eq!(world.open.len(), 2, "both streams are open again");
+    world.calls.report(world.now, StreamReport { counters, ..report(stream, None, false) });
+    world.renegotiate(7, &offer, &[line(4000, true), line(4002, true)]).unwrap();
+    world.pass(Duration::from_secs(60));
+    world.end(7, EndReason::Bye);
+    world.pass(Duration::from_secs(3));
+    let recording = world.the(1);
+    assert_eq!(recording.stage, Stage::Ended);
+    assert_eq!(recording.end_reason, Some(EndReason::Bye));
+    assert_eq!(recording.legs.len(), 2, "the same legs");
+    assert_eq!(recording.legs[0].counters.packets, 200, "what was counted before counts");
+    assert_eq!(recording.flags, [Flag::Interrupted]);
+    assert_eq!(recording.restarts.len(), 1);
+    assert!(recording.sessions.is_empty(), "nothing of the dialogs is kept when it is over");
+}
+
+#[test]
+fn a_session_whose_ports_are_gone_is_hung_up_after_a_restart() {
+    let mut world = World::new();
+    world.admit(7, &session("r", "a", ONE), &[line(4000, true)]).unwrap();
+    let recording = world.the(1).clone();
+    let mut world = World::new();
+    world.ports_left = 0;
+    let mut ports = Ports(&mut world.port, &mut world.open, &world.known, &mut world.ports_left);
+    world.calls.restore(world.now, recording, &mut ports);
+    world.settle();
+    assert!(world.actions.contains(&Action::Bye(SessionKey(7))));
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.the(1).end_reason, Some(EndReason::Interrupted));
+}
+
+#[test]
+fn a_box_that_stops_closes_streams_and_keeps_sessions() {
     let mut world = World::new();
     world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap();
-    world.calls.shut_down(world.now);
+    world.calls.suspend(world.now);
     world.settle();
-    world.calls.handle_timeout(world.now);
-    world.settle();
-    assert!(world.actions.contains(&Action::Bye(SessionKey(1))));
-    assert!(world.calls.is_empty());
-    assert_eq!(world.the(1).end_reason, Some(EndReason::Shutdown));
+    assert!(world.calls.is_quiet() && world.open.is_empty());
+    assert_eq!((world.the(1).stage, world.the(1).sessions.len()), (Stage::Recording, 1));
+    assert!(!world.actions.contains(&Action::Bye(SessionKey(1))));
 }
 
 #[test]

@@ -40,6 +40,9 @@ const RTCP_SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Reports to the main thread and, on the average, to the peer (RFC 3550 §6.2).
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// The first report comes early: with it the ledger learns where the stream's clock stands, should the box be killed.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
+
 /// Reports that may wait for the main thread. When it is full, a running total is left out (the next one holds it, too), and
 /// the last report of a stream waits.
 const REPORTS_WAITING: usize = 1_024;
@@ -80,6 +83,14 @@ pub enum OpenError {
     NoPort {
         /// How many there are.
         pairs: usize,
+    },
+    /// The stream must have this port, which is not free.
+    #[error(
+        "cannot listen at {address} again, where the call from before the restart sends: that port or the one above it is in use by another stream or program (`ss -ulpn` names it); keep other programs out of [rtp] ports"
+    )]
+    Taken {
+        /// Where.
+        address: SocketAddr,
     },
     /// The system refused.
     #[error("cannot listen at {address}: {source} (is [rtp] address one of this box, is LimitNOFILE high enough?)")]
@@ -145,7 +156,11 @@ impl Media {
             return Err(OpenError::Exists(spec.key));
         }
         let now = Now::read().mono;
-        let (rtp, rtcp) = self.bind(spec.local.unwrap_or(self.config.address), now)?;
+        let ip = spec.local.unwrap_or(self.config.address);
+        let (rtp, rtcp) = match spec.port {
+            Some(port) => self.bind_at(ip, port, now)?,
+            None => self.bind(ip, now)?,
+        };
         let local =
             rtp.local_addr().map_err(|source| OpenError::Bind { address: SocketAddr::new(self.config.address, 0), source })?;
         self.open.insert(spec.key, local.port());
@@ -155,7 +170,7 @@ impl Media {
             rtcp,
             ssrc: fastrand::u32(..),
             closing: false,
-            next_report: now.after(REPORT_EVERY),
+            next_report: now.after(FIRST_REPORT),
             next_rtcp: now.after(rtcp_interval()),
         };
         self.commands.send(Command::Open(Box::new(stream))).map_err(|_| OpenError::Stopped)?;
@@ -184,6 +199,24 @@ impl Media {
     pub fn stop(self) -> bool {
         drop(self.commands);
         self.thread.join().is_ok()
+    }
+
+    /// This even port for RTP and the odd one above it for RTCP.
+    fn bind_at(&mut self, ip: IpAddr, port: u16, now: MonoTime) -> Result<(UdpSocket, UdpSocket), OpenError> {
+        let address = SocketAddr::new(ip, port);
+        if !self.ports.take_this(port) {
+            return Err(OpenError::Taken { address });
+        }
+        bind_pair(ip, port).map_err(|source| match source.kind() {
+            ErrorKind::AddrInUse => {
+                self.ports.busy(port, now);
+                OpenError::Taken { address }
+            }
+            _ => {
+                self.ports.release(port, now);
+                OpenError::Bind { address, source }
+            }
+        })
     }
 
     /// An even port for RTP and the odd one above it for RTCP.

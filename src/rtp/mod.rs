@@ -37,7 +37,7 @@ pub mod stream;
 pub mod timeline;
 
 pub use driver::{Config, Media, OpenError};
-pub use packet::{Payload, PayloadMap};
+pub use packet::PayloadMap;
 pub use stream::{Remote, StreamChange, StreamSpec};
 
 #[cfg(test)]

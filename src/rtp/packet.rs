@@ -3,8 +3,7 @@
 
 use rtp_types::RtpPacket;
 
-use crate::model::RtpTime;
-use crate::model::block::Law;
+use crate::model::{Payload, RtpTime};
 
 /// What a datagram is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,17 +44,6 @@ pub fn read(datagram: &[u8]) -> Option<Datagram<'_>> {
         payload_type: rtp.payload_type(),
         payload: datagram.get(start..start + rtp.payload_len())?,
     }))
-}
-
-/// What a payload type carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// Audio of this law.
-    Audio(Law),
-    /// RFC 3389: the sender is silent from here on.
-    ComfortNoise,
-    /// RFC 4733 at 8 kHz.
-    TelephoneEvent,
 }
 
 /// The payload types of a stream, as negotiated.

@@ -49,6 +49,18 @@ impl Ports {
         Some(self.first + 2 * i as u16)
     }
 
+    /// Takes the pair with this RTP port, though it may rest or lie outside of the range: a restart may have changed that.
+    /// False when a stream has it, or when no pair begins at it.
+    pub fn take_this(&mut self, port: u16) -> bool {
+        let i = self.index(port);
+        let is_pair = port != 0 && port.is_multiple_of(2);
+        let takes = is_pair && !matches!(self.pairs.get(i), Some(Pair::Used));
+        if takes {
+            self.set(i, Pair::Used);
+        }
+        takes
+    }
+
     /// A stream has given its pair back.
     pub fn release(&mut self, port: u16, now: MonoTime) {
         self.set(self.index(port), Pair::Free(now.after(REST)));
@@ -89,6 +101,22 @@ mod tests {
         assert_eq!(ports.take(T.after(REST)), Some(20_002));
         assert_eq!(ports.take(T.after(REST)), None);
         assert_eq!(ports.take(T.after(BUSY)), Some(20_004));
+    }
+
+    #[test]
+    fn a_certain_pair_is_taken_once_also_when_it_rests_or_lies_elsewhere() {
+        let mut ports = Ports::new(&(20_000..=20_003));
+        assert!(ports.take_this(20_000) && !ports.take_this(20_000));
+        assert_eq!((ports.take(T), ports.take(T)), (Some(20_002), None));
+        assert!(!ports.take_this(20_002));
+        ports.release(20_002, T);
+        assert!(ports.take_this(20_002));
+        assert_eq!([0, 20_001, u16::MAX].map(|port| ports.take_this(port)), [false; 3]);
+        for elsewhere in [19_998, 20_004] {
+            assert!(ports.take_this(elsewhere));
+            ports.release(elsewhere, T);
+        }
+        assert_eq!(ports.take(T.after(BUSY)), None, "a port from elsewhere does not get into the range");
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::block::Law;
-use crate::model::recording::ClockPoint;
-use crate::model::{LegCounters, LegNo, MonoTime, RecordingId, RtpTime, StreamKey, StreamReport};
+use crate::model::recording::{ClockPoint, RtpAnchor};
+use crate::model::{LegCounters, LegNo, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
 
 use super::blocks::{OpenBlocks, Placed, Pool, Samples};
 use super::digits::Digits;
-use super::packet::{self, Datagram, Packet, Payload, PayloadMap, TelephoneEvent};
+use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
 use super::rtcp;
 use super::source::Source;
 use super::stats::{Order, Receiver};
@@ -55,12 +55,17 @@ pub struct StreamSpec {
     pub origin: MonoTime,
     /// The address of the box to listen at; none: the configured one.
     pub local: Option<IpAddr>,
+    /// The RTP port to listen at and no other, because the peer of a call from before a restart sends there; none: the next
+    /// free one.
+    pub port: Option<u16>,
     /// Where the peer is.
     pub remote: Remote,
     /// What its payload types mean.
     pub payloads: PayloadMap,
     /// Nothing is kept for now.
     pub paused: bool,
+    /// Where the source's clock stood before a restart of the box.
+    pub anchor: Option<RtpAnchor>,
 }
 
 /// What a renegotiation changes; none: as before.
@@ -91,6 +96,8 @@ pub struct Stream {
     /// The first packet of what may be a new source.
     held: Option<Held>,
     timeline: Timeline,
+    /// What is known of the source from before a restart of the box.
+    anchor: Option<RtpAnchor>,
     blocks: OpenBlocks,
     digits: Digits,
     counters: LegCounters,
@@ -129,6 +136,7 @@ impl Stream {
             receiver: None,
             held: None,
             timeline: Timeline::new(spec.origin),
+            anchor: spec.anchor,
             blocks: OpenBlocks::new(spec.key.recording, spec.key.leg),
             digits: Digits::default(),
             counters: LegCounters::default(),
@@ -222,7 +230,9 @@ impl Stream {
             None => Vec::new(),
         };
         let (ssrcs, digits) = (self.ssrcs.to_vec(), self.digits.all().to_vec());
-        StreamReport { key: self.key, counters, ssrcs, digits, clock, last_packet: self.last_packet, closed }
+        let newest = self.receiver.as_ref().zip(self.timeline.newest());
+        let anchor = newest.map(|(receiver, (time, at))| RtpAnchor { ssrc: receiver.ssrc(), time, at });
+        StreamReport { key: self.key, counters, ssrcs, digits, clock, anchor, last_packet: self.last_packet, closed }
     }
 
     /// Writes a receiver report; gives where it goes and its length. None: the peer takes none, or nothing was received.
@@ -312,6 +322,9 @@ impl Stream {
             self.lost_before += last.lost();
         }
         self.timeline.forget_source();
+        if let Some(anchor) = self.anchor.take().filter(|anchor| anchor.ssrc == ssrc) {
+            self.timeline.go_on_from(anchor.time, anchor.at);
+        }
         if !self.ssrcs.contains(&ssrc) {
             let _ = self.ssrcs.push(ssrc); // only the first ones are kept
         }

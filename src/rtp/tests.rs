@@ -9,11 +9,11 @@ use rtcp_types::prelude::*;
 use rtp_types::RtpPacketBuilder;
 
 use super::blocks::Pool;
-use super::packet::{Payload, PayloadMap};
+use super::packet::PayloadMap;
 use super::stream::{Remote, Stream, StreamChange, StreamSpec};
 use crate::model::block::Law;
 use crate::model::recording::Digit;
-use crate::model::{BLOCK_BYTES, Block, LegNo, MediaTime, MonoTime, RecordingId, RecordingNo, StreamKey, StreamReport};
+use crate::model::{BLOCK_BYTES, Block, LegNo, MediaTime, MonoTime, Payload, RecordingId, RecordingNo, StreamKey, StreamReport};
 
 const ORIGIN_MS: u64 = 3_600_500;
 const PEER: &str = "10.0.0.1:4000";
@@ -37,9 +37,11 @@ pub(super) fn spec(remote: SocketAddr) -> StreamSpec {
         recording_id: RecordingId("test".into()),
         origin: mono(0),
         local: None,
+        port: None,
         remote: Remote { rtp: remote, rtcp: None, mux: false },
         payloads: payloads(),
         paused: false,
+        anchor: None,
     }
 }
 

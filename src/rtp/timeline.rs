@@ -34,6 +34,8 @@ pub struct Timeline {
     end: i64,
     /// A pause has just ended.
     resumed: bool,
+    /// A timestamp of the source that is about to begin, and its place.
+    known: Option<(RtpTime, i64)>,
     /// Since when, by arrival and by timestamp, packets have come more than [`DRIFT_TOLERANCE`] late.
     late_since: Option<(MonoTime, RtpTime)>,
 }
@@ -79,7 +81,7 @@ pub enum Place {
 impl Timeline {
     /// One on which nothing lies yet.
     pub fn new(origin: MonoTime) -> Timeline {
-        Timeline { origin, begun: false, anchor: None, end: 0, resumed: false, late_since: None }
+        Timeline { origin, begun: false, anchor: None, end: 0, resumed: false, known: None, late_since: None }
     }
 
     /// The place that belongs to an instant.
@@ -93,6 +95,17 @@ impl Timeline {
         let anchor = self.anchor?;
         let place = anchor.place + time.ticks_since(anchor.time);
         ((place - self.at(arrived).0).abs() <= FARTHEST).then_some(MediaTime(place))
+    }
+
+    /// Where the newest packet lies.
+    pub fn newest(&self) -> Option<(RtpTime, MediaTime)> {
+        self.anchor.map(|anchor| (anchor.time, MediaTime(anchor.place)))
+    }
+
+    /// The source about to begin is known from before a restart of the box: its first packet lies where its timestamp says,
+    /// if that agrees with its arrival.
+    pub fn go_on_from(&mut self, time: RtpTime, place: MediaTime) {
+        self.known = Some((time, place.0));
     }
 
     /// Another source begins: its timestamps have nothing to do with those before.
@@ -149,7 +162,8 @@ impl Timeline {
     }
 
     fn take_anew(&mut self, packet: Timing, arrival: i64) -> Place {
-        let place = arrival.max(self.end);
+        let known = self.known.take().map(|(time, place)| place.saturating_add(packet.time.ticks_since(time)));
+        let place = known.filter(|place| (place - arrival).abs() <= DRIFT_TOLERANCE).unwrap_or(arrival).max(self.end);
         if place - arrival > FARTHEST {
             return Place::Nowhere;
         }

@@ -1,76 +1,18 @@
 //! The audio lines of a session description that the box takes, and how their packets are to be read.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::model::block::Law;
-use crate::sip::sdp::{AudioMedia, CodecKind, SessionDescription, Unusable};
+use crate::model::{Line, Payload};
+use crate::sip::sdp::{AudioMedia, Codec, CodecKind, SessionDescription, Unusable};
 
 /// A recording has two channels; more lines than that have no place in its file.
 const MAX_LINES: usize = 2;
 
-/// An audio line that the box takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its law: the first one offered.
-    pub law: Law,
-    /// Where its packets come from; unspecified until a delayed offer is answered.
-    pub remote: SocketAddr,
-    /// Where its RTCP comes from and goes to.
-    pub remote_rtcp: Option<SocketAddr>,
-    /// RTCP shares the port of RTP (RFC 5761).
-    pub rtcp_mux: bool,
-    /// False while paused or held.
-    pub active: bool,
-    /// RFC 4574 label.
-    pub label: Option<String>,
-    /// What each payload type is.
-    pub payloads: Vec<(u8, CodecKind)>,
-}
-
-impl Line {
-    /// A line that the box offers itself: nobody is known at its other end.
-    pub fn offered() -> Line {
-        Line {
-            law: Law::Pcmu,
-            remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-            remote_rtcp: None,
-            rtcp_mux: false,
-            active: true,
-            label: None,
-            payloads: Vec::new(),
-        }
-    }
-
-    /// Reads an m-line of the peer; `peer` is where its SIP comes from, for a line that names no address.
-    fn read(media: &AudioMedia, peer: IpAddr) -> Result<Line, Unusable> {
-        let codecs = media.negotiate()?;
-        let laws = codecs.iter().filter_map(|codec| match codec.kind {
-            CodecKind::Pcmu => Some(Law::Pcmu),
-            CodecKind::Pcma => Some(Law::Pcma),
-            _ => None,
-        });
-        let address = media.addr.unwrap_or(peer);
-        let rtcp = match media.rtcp {
-            _ if media.rtcp_mux => (address, media.port),
-            Some(rtcp) => (rtcp.addr.unwrap_or(address), rtcp.port),
-            None => (address, media.port.saturating_add(1)),
-        };
-        Ok(Line {
-            law: laws.into_iter().next().ok_or_else(|| Unusable::Codecs(media.formats.clone()))?,
-            remote: SocketAddr::new(address, media.port),
-            remote_rtcp: Some(rtcp.into()).filter(|_| !address.is_unspecified()),
-            rtcp_mux: media.rtcp_mux,
-            active: !media.is_paused(),
-            label: media.label.clone(),
-            payloads: codecs.iter().map(|codec| (codec.payload_type, codec.kind)).collect(),
-        })
-    }
-}
-
 /// The lines that the box takes, one entry per m-line: of more than two, those that are active come first (Oracle offers four
 /// of which two are inactive). An error says why none can be taken.
 pub fn lines(sdp: &SessionDescription, peer: IpAddr) -> Result<Vec<Option<Line>>, String> {
-    let read: Vec<_> = sdp.media.iter().map(|media| Line::read(media, peer)).collect();
+    let read: Vec<_> = sdp.media.iter().map(|media| line(media, peer)).collect();
     if !read.iter().any(Result::is_ok) {
         let why: Vec<String> = read.iter().filter_map(|line| line.as_ref().err()).map(Unusable::to_string).collect();
         return Err(if why.is_empty() { "no media line at all".into() } else { why.join("; ") });
@@ -81,6 +23,37 @@ pub fn lines(sdp: &SessionDescription, peer: IpAddr) -> Result<Vec<Option<Line>>
     };
     let taken: Vec<usize> = usable(true).chain(usable(false)).take(MAX_LINES).collect();
     Ok(read.into_iter().enumerate().map(|(n, line)| line.ok().filter(|_| taken.contains(&n))).collect())
+}
+
+/// Reads an m-line of the peer; `peer` is where its SIP comes from, for a line that names no address.
+fn line(media: &AudioMedia, peer: IpAddr) -> Result<Line, Unusable> {
+    let payload = |codec: &Codec| match codec.kind {
+        CodecKind::Pcmu => Some((codec.payload_type, Payload::Audio(Law::Pcmu))),
+        CodecKind::Pcma => Some((codec.payload_type, Payload::Audio(Law::Pcma))),
+        CodecKind::ComfortNoise => Some((codec.payload_type, Payload::ComfortNoise)),
+        CodecKind::TelephoneEvent => Some((codec.payload_type, Payload::TelephoneEvent)),
+        CodecKind::Other => None,
+    };
+    let payloads: Vec<(u8, Payload)> = media.negotiate()?.iter().filter_map(payload).collect();
+    let law = payloads.iter().find_map(|(_, payload)| match payload {
+        Payload::Audio(law) => Some(*law),
+        _ => None,
+    });
+    let address = media.addr.unwrap_or(peer);
+    let rtcp = match media.rtcp {
+        _ if media.rtcp_mux => (address, media.port),
+        Some(rtcp) => (rtcp.addr.unwrap_or(address), rtcp.port),
+        None => (address, media.port.saturating_add(1)),
+    };
+    Ok(Line {
+        law: law.ok_or_else(|| Unusable::Codecs(media.formats.clone()))?,
+        remote: SocketAddr::new(address, media.port),
+        remote_rtcp: Some(rtcp.into()).filter(|_| !address.is_unspecified()),
+        rtcp_mux: media.rtcp_mux,
+        active: !media.is_paused(),
+        label: media.label.clone(),
+        payloads,
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +70,10 @@ mod tests {
         let lines = read("m=audio 4000 RTP/AVP 18 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n").unwrap();
         let line = lines[0].as_ref().unwrap();
         assert_eq!((line.law, line.remote.port(), line.remote_rtcp.unwrap().port()), (Law::Pcma, 4000, 4001));
-        assert_eq!(line.payloads, [(8, CodecKind::Pcma), (0, CodecKind::Pcmu), (101, CodecKind::TelephoneEvent)]);
+        assert_eq!(
+            line.payloads,
+            [(8, Payload::Audio(Law::Pcma)), (0, Payload::Audio(Law::Pcmu)), (101, Payload::TelephoneEvent)]
+        );
     }
 
     #[test]

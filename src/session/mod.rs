@@ -21,8 +21,6 @@ use crate::model::recording::Dialect;
 use crate::model::{CallUuid, Channel, RecordingId};
 use crate::sip::message::Request;
 
-pub use lines::Line;
-
 /// What one session says about its recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {

@@ -1,6 +1,8 @@
 //! A dialog as the box holds it, having been called (RFC 3261 §12): who the peer is, the way to it, what is pending between
 //! the two, and its timers. [`super::endpoint`] moves the messages.
 
+mod saved;
+
 use std::time::Duration;
 
 use rsip::Method;

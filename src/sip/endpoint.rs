@@ -11,6 +11,7 @@ mod application;
 mod checks;
 mod counters;
 mod reply;
+mod restart;
 mod uac;
 mod uas;
 
@@ -34,6 +35,8 @@ use crate::model::{EndReason, MonoTime};
 
 pub use application::NothingPending;
 pub use counters::Counters;
+pub use restart::RestoreError;
+
 use reply::{Answer, Reply};
 use uac::Placed;
 use uas::Served;
@@ -291,6 +294,15 @@ impl Endpoint {
     fn watch_dialog(&mut self, id: DialogId) {
         let deadline = self.dialogs.get(&id).and_then(Dialog::deadline);
         self.deadlines.set(Owner::Dialog(id), deadline);
+    }
+
+    /// Takes a dialog in; gives the number it has from now on.
+    fn adopt(&mut self, dialog: Dialog) -> DialogId {
+        self.last_dialog += 1;
+        let id = DialogId(self.last_dialog);
+        self.dialog_ids.insert(dialog.key.clone(), id);
+        self.dialogs.insert(id, dialog);
+        id
     }
 
     /// Forgets a dialog; whoever comes for it gets 481 from now on.

@@ -8,17 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use super::uri::{Scheme, Uri};
 use super::values::Via;
 
+pub use crate::model::dialog::Transport;
+
 /// The port of `sip:` over UDP and TCP.
 pub const DEFAULT_PORT: u16 = 5060;
-
-/// How messages travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// One message a datagram.
-    Udp,
-    /// Messages in a stream.
-    Tcp,
-}
 
 impl Transport {
     /// Whether the transport itself repeats what was lost.
@@ -95,10 +88,23 @@ impl ReplyPath {
         ReplyPath { flow: Flow { remote, ..flow }, fallback }
     }
 
+    /// The way to a peer that was heard before a restart.
+    pub fn resumed(flow: Flow) -> ReplyPath {
+        ReplyPath { flow, fallback: flow.remote }
+    }
+
     /// The connection has closed: a new one to the sender's own port is to be opened.
     pub fn closed(&mut self, connection: ConnectionId) {
         if self.flow.connection == Some(connection) {
-            self.flow = Flow { remote: self.fallback, connection: None, ..self.flow };
+            self.flow = self.lasting();
+        }
+    }
+
+    /// The way as it is when no connection is left.
+    pub fn lasting(&self) -> Flow {
+        match self.flow.transport {
+            Transport::Udp => self.flow,
+            Transport::Tcp => Flow { remote: self.fallback, connection: None, ..self.flow },
         }
     }
 }

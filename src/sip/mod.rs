@@ -35,7 +35,7 @@ pub mod values;
 
 pub use dialog::DialogId;
 pub use driver::SipDriver;
-pub use endpoint::{Availability, Endpoint, Event, NothingPending};
+pub use endpoint::{Availability, Endpoint, Event, NothingPending, RestoreError};
 pub use flow::{ConnectionId, Flow, Listener, Transmit, Transport};
 pub use headers::{Header, Headers};
 pub use message::{Message, ParseError, Refusal, Request, Response};

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::headers::Headers;
 use crate::model::MonoTime;
 
+pub use crate::model::dialog::{Refresher, SessionInterval};
+
 /// What the box wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTimerPolicy {
@@ -21,24 +23,6 @@ impl Default for SessionTimerPolicy {
     fn default() -> SessionTimerPolicy {
         SessionTimerPolicy { min_se_s: 90, session_expires_s: 1_800 }
     }
-}
-
-/// Who refreshes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refresher {
-    /// The box.
-    Us,
-    /// The peer.
-    Peer,
-}
-
-/// What offer and answer of a request agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionInterval {
-    /// The interval, in seconds.
-    pub seconds: u32,
-    /// Who refreshes.
-    pub refresher: Refresher,
 }
 
 /// The peer asked for less than the box accepts: 422 with Min-SE.
@@ -111,6 +95,13 @@ impl SessionInterval {
         }
     }
 
+    /// Within how many milliseconds after a restart the box refreshes: the peer has been counting on, and may end the session
+    /// 15 s after the refresh was due at the shortest interval, 90 s. A third of that, and up to half a minute for longer
+    /// ones, spreads the refreshes of many dialogs.
+    pub fn resumed_within_ms(&self) -> u64 {
+        (u64::from(self.seconds) * 1_000 / 18).min(30_000)
+    }
+
     /// What to ask for after a 422; none when it does not say.
     pub fn raised(self, response: &Headers) -> Option<SessionInterval> {
         let seconds = delta_seconds(response, "Min-SE").filter(|min| *min > self.seconds)?;
@@ -125,6 +116,13 @@ impl SessionTimer {
         let early = (whole / 3).min(Duration::from_secs(32));
         let refresh_at = (interval.refresher == Refresher::Us).then(|| now.after(whole / 2));
         SessionTimer { interval, refresh_at, expires_at: now.after(whole - early) }
+    }
+
+    /// Starts anew after a restart; where the box refreshes, it does so after `wait` (see
+    /// [`SessionInterval::resumed_within_ms`]).
+    pub fn resume(now: MonoTime, interval: SessionInterval, wait: Duration) -> SessionTimer {
+        let timer = SessionTimer::start(now, interval);
+        SessionTimer { refresh_at: timer.refresh_at.map(|_| now.after(wait)), ..timer }
     }
 
     /// Tries the refresh again then.
@@ -213,5 +211,20 @@ mod tests {
         assert_eq!(us.deadline(), second(1_768));
         us.retry_refresh(second(902));
         assert_eq!(us.handle_timeout(second(902)), Some(TimerAction::Refresh));
+    }
+
+    #[test]
+    fn after_a_restart_the_box_refreshes_soon_and_the_peer_has_all_its_time() {
+        let second = |s: u64| MonoTime(s * 1_000_000);
+        let resume = |refresher, seconds| {
+            let interval = SessionInterval { seconds, refresher };
+            let mut timer = SessionTimer::resume(second(100), interval, Duration::from_millis(interval.resumed_within_ms()));
+            let first = timer.deadline();
+            timer.handle_timeout(first);
+            (first, timer.deadline())
+        };
+        assert_eq!(resume(Refresher::Us, 90), (second(105), second(160)));
+        assert_eq!(resume(Refresher::Us, 1_800), (second(130), second(1_868)));
+        assert_eq!(resume(Refresher::Peer, 1_800), (second(1_868), second(1_868)));
     }
 }

@@ -26,6 +26,8 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         headers: vec![],
         notes: vec![],
         files: vec![],
+        sessions: vec![],
+        restarts: vec![],
     }
 }
 
@@ -46,6 +48,7 @@ fn leg(no: u8, channel: Channel) -> Leg {
         counters: LegCounters::default(),
         ssrcs: vec![],
         digits: vec![],
+        anchor: None,
         clock: vec![],
     }
 }

@@ -48,6 +48,8 @@ impl StandIn {
             headers: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            sessions: Vec::new(),
+            restarts: Vec::new(),
         }
     }
 
@@ -69,6 +71,7 @@ impl StandIn {
             counters: LegCounters::default(),
             ssrcs: Vec::new(),
             digits: Vec::new(),
+            anchor: None,
             clock: Vec::new(),
         }
     }

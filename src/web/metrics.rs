@@ -159,4 +159,14 @@ mod tests {
         }
         assert!(text.ends_with("# EOF\n"));
     }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let documents = include_str!("../../docs/http.md");
+        for line in text(Status::default()).unwrap().lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let has_row = |row: &str| row.starts_with(&format!("| `{name}")) && row.contains(&format!("| {kind} |"));
+            assert!(documents.lines().any(has_row), "docs/http.md has no row for the {kind} {name}");
+        }
+    }
 }

@@ -1,21 +1,7 @@
 //! Many calls at once, placed by nearend-msr.
 
-use std::process::Command;
-
-use serde_json::Value;
-
+use super::senders::msr;
 use super::site::Site;
-
-fn msr(site: &Site, arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_nearend-msr"))
-        .args(["--to", &format!("sip:{}", site.sip()), "--local", &site.peer().to_string(), "--json"])
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    serde_json::from_str(&text).unwrap()
-}
 
 #[test]
 fn two_hundred_calls_of_a_minute_lose_nothing() {
@@ -23,7 +9,8 @@ fn two_hundred_calls_of_a_minute_lose_nothing() {
     let dump = site.path("sent");
     std::fs::create_dir(&dump).unwrap();
     let dump = dump.to_string_lossy().into_owned();
-    let said = msr(&site, &["--calls", "200", "--rate", "20", "--duration", "60s", "--dump", &dump]);
+    let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
+    let said = msr(&site, &to, &["--local", &local, "--calls", "200", "--rate", "20", "--duration", "60s", "--dump", &dump]);
     assert_eq!(said["calls"]["completed"], 200, "{said}");
     let recordings = site.wait_for_recordings(200);
     let mut packets = 0;

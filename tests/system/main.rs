@@ -11,6 +11,7 @@ mod msr_calls;
 mod pcap;
 mod restart;
 mod schema;
+mod senders;
 mod sipp;
 mod site;
 mod wav;

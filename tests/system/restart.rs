@@ -1,4 +1,6 @@
-//! The box is killed in the middle of a call: all that was acknowledged is in the file, without anybody's help.
+//! The box goes away in the middle of a call: it comes back and the call goes on; all that was acknowledged is in the file.
+
+use std::process::{Command, Stdio};
 
 use super::pcap::{self, Network, Stream};
 use super::sipp::{Scenario, device_message};
@@ -6,7 +8,7 @@ use super::site::Site;
 
 #[test]
 fn kill_in_the_middle_of_a_call_keeps_what_was_acknowledged() {
-    let mut site = Site::start();
+    let mut site = Site::start_with("[rtp] silence_timeout = \"4s\"");
     let mut random = fastrand::Rng::with_seed(9);
     let audio: Vec<u8> = (0..10 * 8_000).map(|_| random.u8(0..0xFF)).collect();
     let pcap = site.path("long.pcap");
@@ -30,19 +32,46 @@ fn kill_in_the_middle_of_a_call_keeps_what_was_acknowledged() {
     assert!(recording.json["nearend"]["flags"].as_array().unwrap().contains(&"interrupted".into()));
 }
 
-#[test]
-fn sigterm_ends_calls_with_bye_and_keeps_them() {
+/// One call of 12 s by nearend-msr, during which the box goes away in this way and comes back.
+fn call_over_a_restart(go_away: impl FnOnce(&mut Site)) {
     let mut site = Site::start();
-    let invite = device_message("mcp_invite_one_session.sip");
-    let call = Scenario::new().send(&invite).recv(200).ack().recv_request("BYE").send_once(OK_TO_BYE);
-    let sipp = call.start(&site, "stopped", "udp");
-    site.log_line(&["recording=01ABC", "recording begins"]);
-    assert_eq!(site.stop(), Some(0));
-    sipp.succeed();
+    let dump = site.path("sent").display().to_string();
+    let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
+    let arguments = ["--to", &to, "--local", &local, "--dump", &dump, "--duration", "12s", "--json"];
+    let mut msr = Command::new(env!("CARGO_BIN_EXE_nearend-msr"));
+    let msr = msr.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    site.wait_for("blocks to be acknowledged", |site| site.metric("nearend_spool_blocks_total") >= Some(12));
+    go_away(&mut site);
     site.run();
+    let output = msr.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "the call must end with an answered BYE: {said}\n{}", site.log().join("\n"));
+
     let [recording] = &site.wait_for_recordings(1)[..] else { unreachable!() };
-    assert_eq!(recording.json["nearend"]["endReason"], "shutdown");
+    let nearend = &recording.json["nearend"];
+    assert_eq!((&nearend["endReason"], nearend["legs"].as_array().unwrap().len()), (&"bye".into(), 2), "{nearend}");
+    assert!(nearend["flags"].as_array().unwrap().contains(&"interrupted".into()));
+    let restarts = nearend["gaps"].as_array().unwrap().iter().filter(|gap| gap["reason"] == "restart");
+    let lengths_ms: Vec<u64> = restarts.map(|gap| gap["lengthMs"].as_u64().unwrap()).collect();
+    assert!(lengths_ms.len() == 2 && lengths_ms.iter().all(|ms| *ms > 0), "one gap per channel: {}", nearend["gaps"]);
+    let wav = recording.wav();
+    for channel in [0, 1] {
+        let name = format!("{}.channel-{}.ulaw", recording.id(), channel + 1);
+        let sent = std::fs::read(site.path("sent").join(name)).unwrap();
+        let find = |needle: &[u8]| wav.channels[channel].windows(needle.len()).position(|window| window == needle).unwrap();
+        let before = find(&sent[4_000..12_000]) as i64 - 4_000;
+        let tail = sent.len() - 16_000..sent.len() - 8_000;
+        let after = find(&sent[tail.clone()]) as i64 - tail.start as i64;
+        assert!((after - before).abs() <= 160, "what follows the gap is within 20 ms of its place: {before} {after}");
+    }
 }
 
-const OK_TO_BYE: &str =
-    "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\nContent-Length: 0\n\n";
+#[test]
+fn a_kill_does_not_end_a_call() {
+    call_over_a_restart(Site::kill);
+}
+
+#[test]
+fn a_stop_for_an_update_does_not_end_a_call() {
+    call_over_a_restart(|site| assert_eq!(site.stop(), Some(0)));
+}

@@ -33,6 +33,22 @@ fn recording_json_follows_its_schema_and_keeps_all_metadata() {
     }
 }
 
+/// The commands of docs/recording-json.md, run in the folder that arrived.
+#[test]
+fn the_documented_check_of_checksums_works() {
+    let site = Site::start();
+    let recording = recorded(&site);
+    let documents = include_str!("../../docs/recording-json.md");
+    let command = documents.lines().map(str::trim).find(|line| line.starts_with("jq ")).unwrap();
+    let check = Command::new("sh").args(["-c", command]).current_dir(&recording.folder).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(
+        check.status.success() && said.contains("audio.wav: OK"),
+        "{command}: {said}{}",
+        String::from_utf8_lossy(&check.stderr)
+    );
+}
+
 #[test]
 fn ffprobe_and_sox_read_the_file() {
     let site = Site::start();

@@ -41,10 +41,6 @@ impl Scenario {
             .add(&format!("<Reference variables=\"{}\"/>\n", names.join(",")))
     }
 
-    pub(crate) fn recv_request(self, method: &str) -> Scenario {
-        self.add(&format!("<recv request=\"{method}\"></recv>\n"))
-    }
-
     pub(crate) fn play(self, pcap: &Path) -> Scenario {
         self.add(&format!("<nop><action><exec play_pcap_audio=\"{}\"/></action></nop>\n", pcap.display()))
     }

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long anything may take that should take moments; only a hang ever reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Site {
     folder: tempfile::TempDir,
@@ -164,10 +164,13 @@ impl Site {
         };
         let is_completion = |line: &&str| line.starts_with('[') && line.contains("] ");
         let rest: String = more.lines().filter(|line| !is_completion(line)).map(|line| format!("{line}\n")).collect();
-        let (sip, rtp, spool) = (table("sip"), table("rtp"), table("spool"));
+        let (mut sip, rtp, spool) = (table("sip"), table("rtp"), table("spool"));
+        if !sip.contains("listen") {
+            sip += &format!("listen = [\"udp:{ip}:5060\", \"tcp:{ip}:5060\"]\n");
+        }
         format!(
             "[site]\nname = \"branch-17\"\ngeo_location = \"dallas\"\ndata_dir = \"{folder}/data\"\n\
-             [sip]\nlisten = [\"udp:{ip}:5060\", \"tcp:{ip}:5060\"]\n{sip}\
+             [sip]\n{sip}\
              [rtp]\nports = \"20000-29999\"\n{rtp}[spool]\n{spool}[web]\nlisten = \"{ip}:8080\"\n\
              [[target]]\nname = \"dc\"\nkind = \"dir\"\npath = \"{folder}/dc\"\n{rest}"
         )

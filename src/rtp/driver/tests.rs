@@ -201,6 +201,39 @@ fn ports_are_even_busy_ones_are_skipped_and_closed_ones_rest() {
 }
 
 #[test]
+fn a_stream_from_before_a_restart_gets_its_port_again() {
+    let mut before = start(28_000..=28_999, 0);
+    let (caller, caller_at) = peer();
+    let (key, local) = before.open(0, caller_at);
+    let again = StreamSpec { key, port: Some(local.port()), origin: World::origin(), ..spec(caller_at) };
+
+    let mut world = start(28_000..=28_999, 0);
+    let error = world.media.open(&again).unwrap_err(); // the process before still runs
+    assert!(matches!(error, OpenError::Taken { address } if address == local));
+    assert!(error.to_string().contains(&format!("{local} again")), "{error}");
+    assert!(before.media.stop());
+    assert_eq!(world.media.open(&again).unwrap(), local);
+    let sent = speak(&caller, local, 10);
+    world.media.close(key);
+    world.last_report();
+    assert_eq!(world.bytes(), sent);
+}
+
+#[test]
+fn a_port_that_is_held_by_another_stream_or_cannot_be_had_is_refused() {
+    let mut world = start(29_000..=29_999, 0);
+    let (_, peer_at) = peer();
+    let (key, local) = world.open(0, peer_at);
+    let other = |port| StreamSpec { key: StreamKey { leg: LegNo(1), ..key }, port: Some(port), ..spec(peer_at) };
+    for port in [local.port(), local.port() + 1, 0, u16::MAX] {
+        assert!(matches!(world.media.open(&other(port)), Err(OpenError::Taken { .. })), "{port}");
+    }
+    let elsewhere = StreamSpec { local: Some([192, 0, 2, 1].into()), ..other(29_800) };
+    assert!(matches!(world.media.open(&elsewhere), Err(OpenError::Bind { .. })));
+    assert_eq!(world.media.open(&other(29_800)).unwrap().port(), 29_800, "a failed attempt gives the port back");
+}
+
+#[test]
 fn an_address_of_another_host_is_refused_with_a_remedy() {
     let mut world = start(37_000..=37_009, 0);
     let elsewhere = StreamSpec { local: Some([192, 0, 2, 1].into()), ..spec(peer().1) };

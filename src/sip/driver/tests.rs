@@ -133,6 +133,34 @@ async fn a_call_over_tcp_that_the_box_ends_on_a_connection_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_call_over_tcp_goes_on_after_a_restart() {
+    let mut before = driver(&["tcp:127.0.0.1:0"], |_| true);
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = peer.local_addr().unwrap();
+    let mut stream = TcpStream::connect(before.listeners()[0].address).await.unwrap();
+    stream.write_all(&request("INVITE", own, "TCP", "")).await.unwrap();
+    let Event::Invite { dialog, .. } = event(&mut before).await else { panic!() };
+    before.endpoint().accept(Now::read().mono, dialog, "application/sdp", b"v=0\r\n".to_vec()).unwrap();
+    let ok = during(&mut before, async { response(&message(&mut stream).await) }).await;
+    let saved = before.endpoint().save(dialog).unwrap();
+    drop((before, stream));
+
+    let mut after = driver(&["tcp:127.0.0.1:0"], |_| true);
+    let dialog = after.endpoint().restore(Now::read().mono, saved).unwrap();
+    after.endpoint().probe(Now::read().mono, dialog);
+    let options = during(&mut after, async { message(&mut peer.accept().await.unwrap().0).await }).await;
+    let Ok(Message::Request(options)) = Message::parse(&options) else { panic!() };
+    assert_eq!((options.method, options.from.tag(), options.to.tag()), (Method::Options, ok.to.tag(), Some("f")));
+
+    let mut stream = TcpStream::connect(after.listeners()[0].address).await.unwrap();
+    stream.write_all(&request("BYE", own, "TCP", &in_dialog(&ok))).await.unwrap();
+    let ended = event(&mut after).await;
+    assert_eq!(ended, Event::Ended { dialog, reason: EndReason::Bye });
+    let bye = during(&mut after, async { response(&message(&mut stream).await) }).await;
+    assert_eq!((bye.status.code(), bye.cseq.method), (200, Method::Bye));
+}
+
+#[tokio::test]
 async fn an_answer_finds_its_way_when_the_connection_has_closed() {
     let mut driver = driver(&["tcp:127.0.0.1:0"], |_| true);
     let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -3,6 +3,7 @@
 mod calls;
 mod network;
 mod requests;
+mod restart;
 mod session_timers;
 
 use std::time::Duration;

@@ -123,11 +123,8 @@ impl Endpoint {
         let reply = &self.served.get(key).ok_or_else(gone)?.reply;
         let tag = reply.tag.clone().unwrap_or_default();
         let dialog = Dialog::new(&request, pending, target, reply.tagged_to(), tag, reply.path);
-        self.last_dialog += 1;
-        let id = DialogId(self.last_dialog);
+        let id = self.adopt(dialog);
         debug!(peer = %flow.remote, call_id = request.call_id, dialog = id.0, "new dialog");
-        self.dialog_ids.insert(dialog.key.clone(), id);
-        self.dialogs.insert(id, dialog);
         self.events.push_back(Event::Invite { dialog: id, request });
         Ok(())
     }

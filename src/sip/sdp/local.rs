@@ -6,14 +6,7 @@ use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
 use super::{AudioMedia, Codec, Direction, SessionDescription};
 
-/// What the box has said of itself in one dialog. Its version counts up when, and only when, the description changes
-/// (RFC 3264 §8).
-#[derive(Clone, Debug)]
-pub struct LocalDescription {
-    session_id: u64,
-    version: u64,
-    last: Option<Session>,
-}
+pub use crate::model::LocalDescription;
 
 impl LocalDescription {
     /// A dialog's description; `session_id` shall be unique on this box (RFC 8866 §5.2).
@@ -44,7 +37,7 @@ impl LocalDescription {
     /// An offer for a re-INVITE that brought none: the lines as they are, wanting audio again on each that has a port. None
     /// before the first description.
     pub fn offer_again(&mut self, own: IpAddr) -> Option<Vec<u8>> {
-        let mut medias = self.last.as_ref()?.medias.clone();
+        let mut medias = Session::parse(self.last.as_ref()?.as_bytes()).ok()?.medias;
         let is_direction = |a: &Attribute| a.attribute == "inactive" || a.attribute == "recvonly";
         for attribute in medias.iter_mut().filter(|media| media.port != 0).flat_map(|media| &mut media.attributes) {
             if is_direction(attribute) {
@@ -60,14 +53,13 @@ impl LocalDescription {
         session.connection = Some(Connection::from_ip_addr(own));
         session.times = vec![Time::new(0, 0)];
         session.medias = medias;
-        if self.last.as_ref().is_some_and(|last| *last != session) {
+        let mut text = session.to_string();
+        if self.last.as_ref().is_some_and(|last| *last != text) {
             self.version += 1;
             session.origin.sess_version = self.version;
+            text = session.to_string();
         }
-        let mut bytes = Vec::new();
-        session.write(&mut bytes).expect("writing into a Vec cannot fail");
-        self.last = Some(session);
-        bytes
+        self.last.insert(text).clone().into_bytes()
     }
 }
 
@@ -137,6 +129,8 @@ fn direction(direction: Direction) -> Attribute {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn addr(text: &str) -> SocketAddr {
@@ -185,6 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn the_version_goes_on_after_a_restart() {
+        let own = "192.0.2.30".parse().unwrap();
+        let ports = [Some(addr("192.0.2.30:20000"))];
+        let (on, held) = (parse("v=0\r\nm=audio 4000 RTP/AVP 0\r\n"), parse("v=0\r\nm=audio 4000 RTP/AVP 0\r\na=inactive\r\n"));
+        let restart = |local| serde_json::from_str::<LocalDescription>(&serde_json::to_string(&local).unwrap()).unwrap();
+        let mut local = restart(LocalDescription::new(5));
+        assert_eq!(local.offer_again(own), None);
+        local.answer(&on, &ports, own);
+        let held_before = local.answer(&held, &ports, own);
+        let mut local = restart(local);
+        assert_eq!(local.answer(&held, &ports, own), held_before);
+        let offer = text(restart(local.clone()).offer_again(own).unwrap());
+        assert_eq!(offer, text(held_before).replace("o=- 5 1 ", "o=- 5 2 ").replace("inactive", "recvonly"));
+        assert!(text(local.answer(&on, &ports, own)).contains("o=- 5 2 "));
+    }
+
+    #[test]
     fn the_offer_of_a_delayed_one() {
         let ports = [addr("192.0.2.30:20000"), addr("192.0.2.30:20002")];
         let offer = parse(&text(LocalDescription::new(1).offer(&ports, ports[0].ip())));
@@ -192,6 +203,22 @@ mod tests {
         for media in &offer.media {
             assert_eq!(media.direction, Direction::RecvOnly);
             assert_eq!(media.negotiate().unwrap().iter().map(|c| c.payload_type).collect::<Vec<_>>(), [0, 8, 13, 101]);
+        }
+    }
+
+    proptest! {
+        /// What has been answered, whatever the offer was, can be offered again; and that is no change.
+        #[test]
+        fn every_answer_can_be_offered_again(
+            lines in prop::collection::vec("m=(audio|video|\\PC{0,3}) [0-9]{1,4} (RTP/AVP|\\PC{0,5}) ?[0-9 ]{0,6}|a=label:\\PC{0,5}|a=rtpmap:0 PCMU/8000|a=fmtp:0 \\PC{0,5}", 0..6),
+            port in prop::option::of(1..u16::MAX),
+        ) {
+            let own: IpAddr = "192.0.2.30".parse().unwrap();
+            let Ok(offer) = SessionDescription::parse(format!("v=0\n{}", lines.join("\n")).as_bytes()) else { return Ok(()) };
+            let ports = vec![port.map(|port| SocketAddr::new(own, port)); offer.media.len()];
+            let mut local = LocalDescription::new(5);
+            let answer = local.answer(&offer, &ports, own);
+            prop_assert_eq!(local.offer_again(own), Some(answer));
         }
     }
 }

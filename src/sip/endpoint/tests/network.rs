@@ -78,6 +78,99 @@ impl Network {
     }
 }
 
+/// A call from its INVITE until nothing is left to be done, with a restart of the box in between.
+struct Course {
+    world: World,
+    network: Network,
+    fates: Vec<Fate>,
+    caller: Caller,
+    restart_at: Option<MonoTime>,
+    /// Calls told to the application, and those of them that ended.
+    started: usize,
+    ended: usize,
+}
+
+impl Course {
+    fn new(fates: Vec<Fate>, restart_at: Option<MonoTime>) -> Course {
+        let (world, mut network) = (World::new(), Network::default());
+        let caller = Caller::new(world.now);
+        network.carry(&fates, world.now, invite().text().as_bytes(), true);
+        Course { world, network, fates, caller, restart_at, started: 0, ended: 0 }
+    }
+
+    fn run(&mut self) {
+        while let Some(next) = self.next().filter(|at| *at < MonoTime(8_000_000_000)) {
+            self.world.now = self.world.now.max(next);
+            if self.restart_at.take_if(|at| *at <= next).is_some() {
+                self.restart();
+            }
+            self.deliver();
+            self.world.endpoint.handle_timeout(self.world.now);
+            match self.caller.transaction.handle_timeout(self.world.now) {
+                Some(Due::Send(bytes)) => self.network.carry(&self.fates, self.world.now, &bytes, true),
+                Some(Due::Done | Due::TimedOut) => self.caller.done = true,
+                None => {}
+            }
+            self.decide();
+            while let Some(transmit) = self.world.endpoint.poll_transmit() {
+                self.network.carry(&self.fates, self.world.now, &transmit.bytes, false);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<MonoTime> {
+        let deadlines = [
+            self.network.to_box.keys().next().map(|(at, _)| *at),
+            self.network.to_caller.keys().next().map(|(at, _)| *at),
+            self.world.endpoint.poll_timeout(),
+            (!self.caller.done).then(|| self.caller.transaction.deadline()),
+            self.restart_at,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn deliver(&mut self) {
+        let now = self.world.now;
+        while let Some(entry) = self.network.to_box.first_entry().filter(|entry| entry.key().0 <= now) {
+            let bytes = entry.remove();
+            self.world.endpoint.handle_message(now, self.world.flow, &bytes);
+        }
+        while let Some(entry) = self.network.to_caller.first_entry().filter(|entry| entry.key().0 <= now) {
+            let bytes = entry.remove();
+            for text in self.caller.hear(now, &bytes) {
+                self.network.carry(&self.fates, now, text.as_bytes(), true);
+            }
+        }
+    }
+
+    /// The application takes every call.
+    fn decide(&mut self) {
+        while let Some(event) = self.world.endpoint.poll_event() {
+            match event {
+                Event::Invite { dialog, .. } => {
+                    self.started += 1;
+                    self.world.endpoint.accept(self.world.now, dialog, SDP, ANSWER.into()).unwrap();
+                }
+                Event::Ended { .. } => self.ended += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        let next = Endpoint::new(Config::default(), [2; 32]);
+        let before = std::mem::replace(&mut self.world.endpoint, next);
+        for saved in before.dialogs.keys().filter_map(|id| before.save(*id)) {
+            self.world.endpoint.restore(self.world.now, saved).unwrap();
+        }
+    }
+
+    fn is_forgotten(&self) -> bool {
+        let endpoint = &self.world.endpoint;
+        (endpoint.dialog_count(), endpoint.served.len(), endpoint.placed.len()) == (0, 0, 0)
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -85,51 +178,21 @@ proptest! {
     /// the session timer), and nothing is left of it.
     #[test]
     fn a_call_over_a_bad_network(fates in fates()) {
-        let mut world = World::new();
-        let mut network = Network::default();
-        let mut caller = Caller::new(world.now);
-        network.carry(&fates, world.now, invite().text().as_bytes(), true);
-        let (mut started, mut ended) = (0, 0);
-        while let Some(next) = [
-            network.to_box.keys().next().map(|(at, _)| *at),
-            network.to_caller.keys().next().map(|(at, _)| *at),
-            world.endpoint.poll_timeout(),
-            (!caller.done).then(|| caller.transaction.deadline()),
-        ].into_iter().flatten().min().filter(|at| *at < MonoTime(4_000_000_000)) {
-            world.now = world.now.max(next);
-            while let Some(entry) = network.to_box.first_entry().filter(|entry| entry.key().0 <= world.now) {
-                let bytes = entry.remove();
-                world.endpoint.handle_message(world.now, world.flow, &bytes);
-            }
-            while let Some(entry) = network.to_caller.first_entry().filter(|entry| entry.key().0 <= world.now) {
-                let bytes = entry.remove();
-                for text in caller.hear(world.now, &bytes) {
-                    network.carry(&fates, world.now, text.as_bytes(), true);
-                }
-            }
-            world.endpoint.handle_timeout(world.now);
-            match caller.transaction.handle_timeout(world.now) {
-                Some(Due::Send(bytes)) => network.carry(&fates, world.now, &bytes, true),
-                Some(Due::Done | Due::TimedOut) => caller.done = true,
-                None => {}
-            }
-            while let Some(event) = world.endpoint.poll_event() {
-                match event {
-                    Event::Invite { dialog, .. } => {
-                        started += 1;
-                        world.endpoint.accept(world.now, dialog, SDP, ANSWER.into()).unwrap();
-                    }
-                    Event::Ended { .. } => ended += 1,
-                    other => prop_assert!(false, "{other:?}"),
-                }
-            }
-            while let Some(transmit) = world.endpoint.poll_transmit() {
-                network.carry(&fates, world.now, &transmit.bytes, false);
-            }
-        }
-        prop_assert!(caller.done);
-        prop_assert_eq!((started, ended), (started.min(1), started));
-        prop_assert_eq!((world.endpoint.dialog_count(), world.endpoint.served.len(), world.endpoint.placed.len()), (0, 0, 0));
+        let mut course = Course::new(fates, None);
+        course.run();
+        prop_assert!(course.caller.done && course.is_forgotten());
+        prop_assert_eq!((course.started, course.ended), (course.started.min(1), course.started));
+    }
+
+    /// Nor does a restart leave anything behind. A caller that never heard the 200 may have its INVITE taken for a new call; the
+    /// one it does not know of is ended by the session timer.
+    #[test]
+    fn a_call_over_a_bad_network_and_a_restart(fates in fates(), restart_ms in 1..4_000_u64) {
+        let mut course = Course::new(fates, Some(MonoTime(restart_ms * 1_000)));
+        course.run();
+        prop_assert!(course.caller.done && course.is_forgotten());
+        prop_assert!(course.started <= 2);
+        prop_assert_eq!(course.ended, course.started);
     }
 
     /// Nonsense between real requests never panics, and is all forgotten in time.
