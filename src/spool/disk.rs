@@ -2,6 +2,7 @@
 //! demand.
 
 use std::io;
+use std::ops::Range;
 
 use super::segment::{Header, SegmentNo};
 use crate::model::WallTime;
@@ -31,6 +32,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// When it cannot be opened or synced.
     fn sync(&self, segment: SegmentNo) -> io::Result<()>;
+
+    /// Gives the room of these ranges of a segment back; they read as zeros from then on. A power cut may undo it.
+    ///
+    /// # Errors
+    /// `Unsupported` when the file system has no holes; else when the segment cannot be written to.
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()>;
 
     /// Deletes a segment.
     ///
@@ -101,6 +108,9 @@ pub trait ReadAt: Send {
     /// # Errors
     /// When the medium cannot be read there.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The end of the hole that `offset` is in; `offset` itself when it is in none, or the file system does not say.
+    fn hole_end(&self, offset: u64) -> u64;
 }
 
 /// The one segment that is written to.

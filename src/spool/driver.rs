@@ -1,33 +1,35 @@
 //! The thread `spool`: the one writer of the folder of segments and of the ledger. Takes commands from a bounded queue, folds
-//! what waits into one commit, and says what is durable. The only file of the station that touches disk, clock and threads.
+//! what waits into one commit, and says what is durable. All of the station that touches threads, clock and disk; the disk
+//! itself in `folder.rs`.
+
+mod folder;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::folder::Folder;
 use super::backlog::{Backlog, Batch};
 use super::counters::{self, Counters};
-use super::disk::{Append, Disk, Failure, ReadAt, SegmentFile};
+use super::disk::{Disk, Failure};
 use super::keys::{self, Keyring};
 use super::ledger::Ledger;
 use super::reader::Reader;
 use super::recovery::{Inventory, Report, recover};
 use super::retention;
 use super::seal::{Algorithm, Entropy};
-use super::segment::{Header, SegmentNo};
 use super::store::Store;
 use crate::clock::Now;
-use crate::model::{BLOCK_BYTES, Block, MonoTime, Recording, RecordingNo, Stage, WallTime};
+use crate::model::{BLOCK_BYTES, Block, MonoTime, Recording, RecordingNo, Stage};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.
@@ -44,9 +46,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Free bytes without which the ledger is not even opened: sled cannot be trusted to survive a full disk.
-const LEDGER_ROOM_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Where and how much.
 #[derive(Clone, Debug)]
@@ -429,172 +428,6 @@ impl Writer {
             }
             Err(e) => tracing::warn!("free space is not known: {e}"),
         }
-    }
-}
-
-/// The folder on the disk: segments, `ledger/`, keys, `spool.lock`.
-struct Folder {
-    dir: PathBuf,
-    /// Or else a copy that must not be changed.
-    is_writable: bool,
-}
-
-impl Folder {
-    fn path(&self, segment: SegmentNo) -> PathBuf {
-        self.dir.join(segment.file_name())
-    }
-
-    fn writable(&self) -> io::Result<()> {
-        if self.is_writable { Ok(()) } else { Err(ErrorKind::ReadOnlyFilesystem.into()) }
-    }
-
-    /// Makes names durable.
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
-    }
-}
-
-impl Disk for Folder {
-    fn segments(&self) -> io::Result<Vec<SegmentFile>> {
-        let mut out = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let Some(no) = entry.file_name().to_str().and_then(SegmentNo::from_file_name) else { continue };
-            let Ok(facts) = entry.metadata() else { continue }; // deleted meanwhile
-            let modified = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let modified = WallTime(i64::try_from(modified.as_micros()).unwrap_or(i64::MAX));
-            out.push(SegmentFile { no, bytes: facts.len(), modified });
-        }
-        out.sort_by_key(|file| file.no);
-        Ok(out)
-    }
-
-    fn open(&self, segment: SegmentNo) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(Segment(File::open(self.path(segment))?)))
-    }
-
-    fn create(&self, header: &Header) -> io::Result<Box<dyn Append>> {
-        self.writable()?;
-        let path = self.path(header.segment);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let made = file.write_all(&header.encode()).and_then(|()| file.sync_all()).and_then(|()| self.sync_names());
-        if let Err(e) = made {
-            let _ = fs::remove_file(&path); // where that fails, too, the next start sweeps it up
-            return Err(e);
-        }
-        Ok(Box::new(Segment(file)))
-    }
-
-    fn sync(&self, segment: SegmentNo) -> io::Result<()> {
-        if self.is_writable { File::open(self.path(segment))?.sync_all() } else { Ok(()) }
-    }
-
-    fn remove(&self, segment: SegmentNo) -> io::Result<()> {
-        self.writable()?;
-        match fs::remove_file(self.path(segment)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| self.sync_names()),
-        }
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        let facts = nix::sys::statvfs::statvfs(&self.dir)?;
-        Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
-    }
-
-    fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.dir.join(name)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            read => read.map(Some),
-        }
-    }
-
-    fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.writable()?;
-        let temporary = self.dir.join(format!("{name}.part"));
-        match fs::remove_file(&temporary) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => {} // what a crash left there
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(name))?;
-        self.sync_names()
-    }
-
-    fn rename_small_file(&self, from: &str, to: &str) -> io::Result<()> {
-        self.writable()?;
-        fs::rename(self.dir.join(from), self.dir.join(to))?;
-        self.sync_names()
-    }
-
-    fn prepare_ledger(&self) -> io::Result<()> {
-        if !self.is_writable {
-            return Ok(()); // the ledger of a copy is left alone
-        }
-        let free_bytes = self.free_bytes()?;
-        if free_bytes < LEDGER_ROOM_BYTES {
-            return Err(io::Error::new(
-                ErrorKind::StorageFull,
-                format!("{free_bytes} bytes are free, the ledger needs {LEDGER_ROOM_BYTES} to be opened; make room on the disk"),
-            ));
-        }
-        let path = ledger_path(&self.dir);
-        fs::create_dir_all(&path)?;
-        for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn sync_ledger(&self) -> io::Result<()> {
-        File::open(ledger_path(&self.dir).join("db"))?.sync_all()
-    }
-
-    fn set_ledger_aside(&self) -> io::Result<()> {
-        self.writable()?;
-        let aside = self.dir.join("ledger.set-aside");
-        match fs::remove_dir_all(&aside) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => fs::rename(ledger_path(&self.dir), aside)?,
-        }
-        self.sync_names()
-    }
-}
-
-struct Segment(File);
-
-impl ReadAt for Segment {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.0.read_at(&mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
-    }
-}
-
-impl Append for Segment {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn cut(&mut self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
     }
 }
 

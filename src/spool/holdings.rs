@@ -11,6 +11,11 @@
 //! 4. They are carried once the segments that wait for it take [`WORTH`] times their bytes. So the box writes no more than an
 //!    eighth on top of the audio, however many recordings it still knows.
 //!
+//! A segment that stays because of one long call holds the audio of many short ones, too. What rule 2 does not need of it, all
+//! records of finished recordings but their last descriptions, is *free* and becomes holes ([`super::holes`]), as soon as that
+//! gains a third of what the segment takes ([`HOLES_WORTH`]). So free records never take more than half of what is needed,
+//! and a segment is worked on a few times at most, not with every call that ends.
+//!
 //! A released recording without any trace in the segments is known to the ledger alone, and forgotten with it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,26 +23,41 @@ use std::ops::RangeInclusive;
 
 use super::index::CommitIndex;
 use super::ledger::Row;
+use super::scan::Place;
 use super::segment::{SegmentNo, What};
 use crate::model::{RecordingNo, Stage};
 
 /// Bytes that become free for each byte carried, at least.
 pub const WORTH: u64 = 8;
 
+/// Holes are punched once so many times the free bytes are all that the others in the segment take.
+pub const HOLES_WORTH: u64 = 2;
+
 /// All segments, and the recordings that have left a trace in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
     segments: BTreeMap<SegmentNo, Segment>,
     recordings: BTreeMap<RecordingNo, Traces>,
+    /// Segments in which something became free since they were last looked at.
+    freed: BTreeSet<SegmentNo>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Segment {
+    /// Its length less its holes.
     bytes: u64,
     /// First and last commit in it.
     commits: Option<(u64, u64)>,
-    /// Everyone with a record in it, and whether a block is among them.
-    holds: BTreeMap<RecordingNo, bool>,
+    /// Everyone with a record in it.
+    holds: BTreeMap<RecordingNo, Held>,
+}
+
+/// The records of one recording in one segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    has_block: bool,
+    /// What they take, less their holes.
+    bytes: u64,
 }
 
 /// Where a recording has left traces, and how far it is.
@@ -48,13 +68,21 @@ struct Traces {
     last_commit: u64,
     /// In how many segments.
     segments: usize,
-    /// Where the last description stands, and its length.
-    described: Option<(SegmentNo, u32)>,
+    described: Option<Described>,
+}
+
+/// Where the last description stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Described {
+    segment: SegmentNo,
+    offset: u64,
+    bytes: u64,
 }
 
 impl Holdings {
     /// A segment is there; `bytes` is its length.
     pub fn add_segment(&mut self, no: SegmentNo, bytes: u64) {
+        self.freed.extend(self.newest()); // it was left alone as long as it was that
         self.segments.insert(no, Segment { bytes, commits: None, holds: BTreeMap::new() });
     }
 
@@ -70,19 +98,19 @@ impl Holdings {
     pub fn add_commit(&mut self, number: u64, index: &CommitIndex) -> bool {
         let Some(segment) = self.segments.get_mut(&index.segment) else { return false };
         segment.commits = Some((segment.commits.map_or(number, |(first, _)| first), number));
-        for entry in &index.entries {
-            let is_block = matches!(entry.what, What::Block { .. });
-            let traces = self.recordings.entry(entry.recording).or_insert_with(|| Traces::new(number));
+        for place in index.places() {
+            let is_block = matches!(place.what, What::Block { .. });
+            let traces = self.recordings.entry(place.recording).or_insert_with(|| Traces::new(number));
             traces.last_commit = number;
-            match segment.holds.get_mut(&entry.recording) {
-                Some(has_block) => *has_block |= is_block,
-                None => {
-                    segment.holds.insert(entry.recording, is_block);
-                    traces.segments += 1;
-                }
-            }
+            let held = segment.holds.entry(place.recording).or_insert_with(|| {
+                traces.segments += 1;
+                Held::default()
+            });
+            held.has_block |= is_block;
+            held.bytes += u64::from(place.len);
             if !is_block {
-                traces.described = Some((index.segment, entry.len));
+                let (segment, offset, bytes) = (index.segment, place.offset, u64::from(place.len));
+                traces.described = Some(Described { segment, offset, bytes });
             }
         }
         true
@@ -90,8 +118,12 @@ impl Holdings {
 
     /// How far a recording is. One without a trace is of no interest.
     pub fn set_stage(&mut self, no: RecordingNo, stage: Stage) {
-        if let Some(traces) = self.recordings.get_mut(&no) {
-            traces.stage = stage;
+        let Some(traces) = self.recordings.get_mut(&no) else { return };
+        let becomes_free = traces.stage < Stage::Finished && stage >= Stage::Finished;
+        traces.stage = stage;
+        if becomes_free {
+            let concerned = self.segments.iter().filter(|(_, segment)| segment.holds.contains_key(&no));
+            self.freed.extend(concerned.map(|(no, _)| *no));
         }
     }
 
@@ -109,7 +141,7 @@ impl Holdings {
 
     /// Every recording whose audio is still needed.
     pub fn with_audio_to_keep(&self) -> BTreeSet<RecordingNo> {
-        let blocks = self.segments.values().flat_map(|segment| &segment.holds).filter(|(_, has_block)| **has_block);
+        let blocks = self.segments.values().flat_map(|segment| &segment.holds).filter(|(_, held)| held.has_block);
         blocks.map(|(no, _)| *no).filter(|no| self.stage(*no) < Stage::Finished).collect()
     }
 
@@ -136,11 +168,41 @@ impl Holdings {
         for (no, segment) in self.without_audio_to_keep() {
             freed_bytes += segment.bytes;
             for (recording, bytes) in self.to_carry_from(no, segment) {
-                carried_bytes += u64::from(bytes);
+                carried_bytes += bytes;
                 recordings.insert(recording);
             }
         }
         if freed_bytes >= carried_bytes.saturating_mul(WORTH) { recordings } else { BTreeSet::new() }
+    }
+
+    /// A segment that is to get holes now, with the numbers of its commits; the same until [`Holdings::punched`].
+    pub fn to_punch(&mut self) -> Option<(SegmentNo, RangeInclusive<u64>)> {
+        while let Some(no) = self.freed.first().copied() {
+            if let Some(commits) = self.is_worth_holes(no) {
+                return Some((no, commits));
+            }
+            self.freed.remove(&no);
+        }
+        None
+    }
+
+    /// Whether a record in a segment is free.
+    pub fn is_free(&self, segment: SegmentNo, record: &Place) -> bool {
+        self.recordings.get(&record.recording).is_some_and(|traces| {
+            let is_last = traces.described.is_some_and(|d| (d.segment, d.offset) == (segment, record.offset));
+            traces.stage >= Stage::Finished && !is_last
+        })
+    }
+
+    /// A segment got holes of so many bytes where its free records were. What is left of them stays for good.
+    pub fn punched(&mut self, no: SegmentNo, bytes: u64) {
+        self.freed.remove(&no);
+        let Some(segment) = self.segments.get_mut(&no) else { return };
+        segment.bytes = segment.bytes.saturating_sub(bytes);
+        for (recording, held) in &mut segment.holds {
+            let Some(traces) = self.recordings.get(recording).filter(|traces| traces.stage >= Stage::Finished) else { continue };
+            held.bytes = traces.described_in(no);
+        }
     }
 
     /// A segment is gone.
@@ -149,7 +211,7 @@ impl Holdings {
         for recording in holds.keys() {
             let Some(traces) = self.recordings.get_mut(recording) else { continue };
             traces.segments -= 1; // counted up when this segment's entry for it was made
-            traces.described = traces.described.filter(|(segment, _)| *segment != no);
+            traces.described = traces.described.filter(|described| described.segment != no);
             if traces.segments == 0 {
                 self.recordings.remove(recording);
             }
@@ -159,17 +221,32 @@ impl Holdings {
     /// Rules 1 and 2.
     fn without_audio_to_keep(&self) -> impl Iterator<Item = (SegmentNo, &Segment)> {
         let newest = self.newest();
-        let keeps = |(no, has_block): (&RecordingNo, &bool)| *has_block && self.stage(*no) < Stage::Finished;
         let all = self.segments.iter().map(|(no, segment)| (*no, segment));
-        all.filter(move |(no, segment)| Some(*no) != newest && !segment.holds.iter().any(keeps))
+        all.filter(move |(no, segment)| Some(*no) != newest && !self.has_audio_to_keep(segment))
+    }
+
+    fn has_audio_to_keep(&self, segment: &Segment) -> bool {
+        segment.holds.iter().any(|(no, held)| held.has_block && self.stage(*no) < Stage::Finished)
+    }
+
+    /// The commits of a segment, if it stays because of audio and enough of it is free.
+    fn is_worth_holes(&self, no: SegmentNo) -> Option<RangeInclusive<u64>> {
+        let segment = self.segments.get(&no).filter(|_| Some(no) != self.newest())?;
+        let (first, last) = segment.commits.filter(|_| self.has_audio_to_keep(segment))?;
+        let free = |(recording, held): (&RecordingNo, &Held)| {
+            let traces = self.recordings.get(recording).filter(|traces| traces.stage >= Stage::Finished)?;
+            Some(held.bytes.saturating_sub(traces.described_in(no)))
+        };
+        let free: u64 = segment.holds.iter().filter_map(free).sum();
+        (free.saturating_mul(HOLES_WORTH) >= segment.bytes.saturating_sub(free)).then_some(first..=last)
     }
 
     /// Rule 3; with the length of each description.
-    fn to_carry_from(&self, segment: SegmentNo, held: &Segment) -> impl Iterator<Item = (RecordingNo, u32)> {
+    fn to_carry_from(&self, segment: SegmentNo, held: &Segment) -> impl Iterator<Item = (RecordingNo, u64)> {
         held.holds.keys().filter_map(move |no| {
             let traces = self.recordings.get(no)?;
-            let (_, bytes) = traces.described.filter(|(described_in, _)| *described_in == segment)?;
-            (traces.stage != Stage::Released || traces.segments > 1).then_some((*no, bytes))
+            let described = traces.described.filter(|described| described.segment == segment)?;
+            (traces.stage != Stage::Released || traces.segments > 1).then_some((*no, described.bytes))
         })
     }
 
@@ -181,6 +258,11 @@ impl Holdings {
 impl Traces {
     fn new(first_commit: u64) -> Traces {
         Traces { stage: Stage::Recording, first_commit, last_commit: first_commit, segments: 0, described: None }
+    }
+
+    /// Bytes of the last description, if it stands in this segment.
+    fn described_in(&self, segment: SegmentNo) -> u64 {
+        self.described.filter(|described| described.segment == segment).map_or(0, |described| described.bytes)
     }
 }
 
@@ -268,6 +350,48 @@ mod tests {
         assert_eq!((removable(&h), bytes(&h)), (None, 0));
         h.add_segment(SegmentNo(3), 100); // so that the second is no longer the newest
         assert_eq!((removable(&h), bytes(&h)), (Some(2), 10));
+    }
+
+    /// Segment 1 of 1,000 bytes: recording 1 runs and has `kept` bytes in it, recording 2 is finished and has the rest; then
+    /// an empty newest one.
+    fn half_free(kept: u32) -> Holdings {
+        let mut h = Holdings::default();
+        h.add_segment(SegmentNo(1), 1_000);
+        let entry = |no, what, len| Entry { recording: RecordingNo(no), what, len };
+        let entries =
+            vec![entry(2, DESCRIPTION, 30), entry(1, BLOCK, kept), entry(2, BLOCK, 900 - kept), entry(2, DESCRIPTION, 70)];
+        assert!(h.add_commit(7, &CommitIndex { segment: SegmentNo(1), offset: 0, entries }));
+        h.set_stage(RecordingNo(2), Stage::Finished);
+        assert_eq!(h.to_punch(), None, "the newest segment is left alone");
+        h.add_segment(SegmentNo(2), 52);
+        h
+    }
+
+    #[test]
+    fn holes_are_punched_once_a_third_is_free() {
+        assert_eq!(half_free(600).to_punch(), None, "330 of 1,000 bytes");
+        let mut h = half_free(590);
+        assert_eq!(h.to_punch(), Some((SegmentNo(1), 7..=7)));
+        assert_eq!(h.to_punch(), Some((SegmentNo(1), 7..=7)), "until it is done");
+        h.punched(SegmentNo(1), 300);
+        assert_eq!((h.to_punch(), h.used_bytes()), (None, 752));
+        assert_eq!(h.is_worth_holes(SegmentNo(1)), None, "the edges stay for good");
+    }
+
+    #[test]
+    fn all_but_the_last_description_of_a_finished_recording_is_free() {
+        let h = half_free(590);
+        let entries = vec![(2, 0), (1, 30), (2, 620), (2, 930)];
+        let place = |(no, offset)| Place { offset, len: 9, recording: RecordingNo(no), what: BLOCK };
+        let free: Vec<bool> = entries.into_iter().map(|entry| h.is_free(SegmentNo(1), &place(entry))).collect();
+        assert_eq!(free, [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_segment_without_audio_to_keep_goes_as_a_whole() {
+        let mut h = half_free(100);
+        h.set_stage(RecordingNo(1), Stage::Finished);
+        assert_eq!(h.to_punch(), None);
     }
 
     #[test]

@@ -25,6 +25,7 @@
 //! | [`backlog`] | what waits, and what is given up if the disk fails for too long |
 //! | [`store`] | a batch becomes durable; segments begin and go |
 //! | [`holdings`] | which segments may go, and which descriptions are carried on before |
+//! | [`holes`] | what of a segment is given back while the rest must stay |
 //! | [`recovery`] | ledger and segments agree again; [`stand_in`] for a lost description |
 //! | [`retention`] | which finished files leave the box, and when it takes no new calls |
 //! | [`reader`] | descriptions, and a recording's blocks one by one |
@@ -38,6 +39,7 @@ pub mod driver;
 #[cfg(test)]
 mod fixture;
 pub mod holdings;
+pub mod holes;
 pub mod index;
 pub mod keys;
 pub mod ledger;

@@ -1,18 +1,19 @@
 //! Reads a segment from a given place to its end without any ledger: yields every record whose CRC holds, and every range
 //! in which there is none. After damage it goes on at the next place where a whole record begins.
+//!
+//! A hole, where finished recordings stood ([`super::holes`]), is no damage: whole grains of zeros, with the rest of a
+//! record before and behind.
 
 use std::io;
 use std::ops::Range;
 
 use super::disk::ReadAt;
-use super::segment::{PREFIX_BYTES, Record, What};
+use super::holes::GRAIN;
+use super::segment::{PREFIX_BYTES, RECORD_MAGIC, Record, What};
 use crate::model::RecordingNo;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
-
-/// What an unreadable sector costs.
-const SECTOR_BYTES: u64 = 4_096;
 
 /// What a scan comes upon, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct Scan<'a> {
     file: &'a dyn ReadAt,
     /// Where it stands.
     offset: u64,
-    /// Where the damage began that it is in.
-    damaged_from: Option<u64>,
+    /// What it is stepping over.
+    gap: Option<Gap>,
     /// A part of the file, and where that begins.
     window: Vec<u8>,
     window_at: u64,
@@ -53,7 +54,7 @@ pub struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Scans `file` from the byte `from`, where a record begins, or the file ends.
     pub fn new(file: &'a dyn ReadAt, from: u64) -> Scan<'a> {
-        Scan { file, offset: from, damaged_from: None, window: Vec::new(), window_at: from, next: None }
+        Scan { file, offset: from, gap: None, window: Vec::new(), window_at: from, next: None }
     }
 
     fn step(&mut self) -> Step {
@@ -61,19 +62,46 @@ impl<'a> Scan<'a> {
         let prefix = match self.view(offset, PREFIX_BYTES) {
             Ok([]) => return Step::End,
             Ok(prefix) => prefix,
-            Err(_) => return self.skip(SECTOR_BYTES - offset % SECTOR_BYTES),
+            Err(_) => return self.skip(GRAIN - offset % GRAIN), // which is what an unreadable sector costs
         };
-        let Some(len) = Record::length(prefix) else { return self.skip(1) };
+        let Some(len) = Record::length(prefix) else { return self.skip_to_candidate() };
         let checked = self.view(offset, len).ok().map(Record::check);
-        let (Some(Ok(record)), Ok(len)) = (checked, u32::try_from(len)) else { return self.skip(1) };
+        let (Some(Ok(record)), Ok(len)) = (checked, u32::try_from(len)) else { return self.skip_to_candidate() };
         let place = record.what().map(|what| Place { offset, len, recording: record.recording, what });
         self.offset += u64::from(len);
         Step::Record(place)
     }
 
-    fn skip(&mut self, bytes: u64) -> Step {
-        self.damaged_from.get_or_insert(self.offset);
+    /// Steps over zeros, or to the next byte with which a record could begin; never farther than to the next grain.
+    fn skip_to_candidate(&mut self) -> Step {
+        let offset = self.offset;
+        if offset.is_multiple_of(GRAIN) {
+            let hole_end = self.file.hole_end(offset) / GRAIN * GRAIN;
+            if hole_end > offset {
+                return self.skip_zeros(hole_end - offset);
+            }
+        }
+        let to_grain = GRAIN - offset % GRAIN;
+        let Ok(rest) = self.view(offset, to_grain as usize) else { return self.skip(to_grain) };
+        if rest.len() as u64 == GRAIN && rest.iter().all(|byte| *byte == 0) {
+            return self.skip_zeros(GRAIN);
+        }
+        let candidate = rest.iter().skip(1).position(|byte| *byte == RECORD_MAGIC[0]);
+        let bytes = candidate.map_or(rest.len(), |at| at + 1);
+        self.skip(bytes as u64)
+    }
+
+    fn skip_zeros(&mut self, bytes: u64) -> Step {
+        self.gap.get_or_insert(Gap::at(self.offset)).has_zeros = true;
         self.offset += bytes;
+        Step::Skipped
+    }
+
+    /// Steps over what is neither record nor hole, within one grain.
+    fn skip(&mut self, bytes: u64) -> Step {
+        let gap = self.gap.get_or_insert(Gap::at(self.offset));
+        self.offset += bytes;
+        gap.has_noise |= self.offset.is_multiple_of(GRAIN) && gap.from + GRAIN <= self.offset;
         Step::Skipped
     }
 
@@ -110,6 +138,25 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// A range without any whole record.
+struct Gap {
+    from: u64,
+    /// A whole grain in it is zeros.
+    has_zeros: bool,
+    /// A whole grain in it is not.
+    has_noise: bool,
+}
+
+impl Gap {
+    fn at(from: u64) -> Gap {
+        Gap { from, has_zeros: false, has_noise: false }
+    }
+
+    fn is_hole(&self) -> bool {
+        self.has_zeros && !self.has_noise
+    }
+}
+
 enum Step {
     /// A whole record; none inside when its kind is not known to this version.
     Record(Option<Place>),
@@ -132,9 +179,9 @@ impl Iterator for Scan<'_> {
                 Step::Record(place) => place,
                 Step::End => None,
             };
-            if let Some(from) = self.damaged_from.take() {
+            if let Some(gap) = self.gap.take().filter(|gap| !gap.is_hole()) {
                 self.next = place;
-                return Some(Found::Damaged(from..before));
+                return Some(Found::Damaged(gap.from..before));
             }
             match (place, step) {
                 (Some(place), _) => return Some(Found::Record(place)),
@@ -168,6 +215,10 @@ mod tests {
             let len = rest.len().min(buffer.len());
             buffer[..len].copy_from_slice(&rest[..len]);
             Ok(len)
+        }
+
+        fn hole_end(&self, offset: u64) -> u64 {
+            offset
         }
     }
 
@@ -248,6 +299,29 @@ mod tests {
         let found = scan(&bytes);
         assert_eq!(found.len(), 3);
         assert!(found.iter().all(|f| matches!(f, Found::Record(_))));
+    }
+
+    #[test]
+    fn a_hole_is_no_damage_and_hides_none() {
+        let mut bytes = Vec::new();
+        (0..=255).for_each(|number| push_block(&mut bytes, &short_block(1, number)));
+        assert!(bytes.len() > 10_000);
+        let whole = scan(&bytes);
+        bytes[4_096..8_192].fill(0);
+        let around = scan(&bytes);
+        assert!(around.iter().all(|found| whole.contains(found)), "{around:?}");
+        assert!((150..180).contains(&around.len()), "{} of 256 records", around.len());
+        bytes[6_000] = 1;
+        let damaged = scan(&bytes).into_iter().filter(|found| !around.contains(found)).collect::<Vec<_>>();
+        assert!(matches!(&damaged[..], [Found::Damaged(range)] if range.contains(&6_000)), "{damaged:?}");
+        bytes[6_000] = 0;
+        bytes[5_000..8_000].fill(9);
+        bytes.extend_from_slice(&[0; 8_192]);
+        assert_eq!(
+            scan(&bytes).iter().filter(|found| matches!(found, Found::Damaged(_))).count(),
+            1,
+            "zeros behind the end are none"
+        );
     }
 
     proptest! {

@@ -45,7 +45,7 @@ pub const HEADER_BYTES: usize = 52;
 pub const PREFIX_BYTES: usize = 10;
 
 const HEADER_MAGIC: &[u8; 8] = b"NEARSEG\x01"; // the last byte is the format version
-const RECORD_MAGIC: [u8; 4] = [0xF1, 0x9E, 0xC0, 0xDE];
+pub(super) const RECORD_MAGIC: [u8; 4] = [0xF1, 0x9E, 0xC0, 0xDE];
 const COMMON_BYTES: usize = 18;
 const CRC_BYTES: usize = 4;
 const KIND_BLOCK: u8 = 1;

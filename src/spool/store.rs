@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::backlog::Batch;
 use super::counters::{self, Counters};
 use super::disk::{Append, Disk, Failure};
+use super::holes::Holes;
 use super::index::{CommitIndex, Entry};
 use super::keys::Keyring;
 use super::ledger::{Described, Ledger};
@@ -41,6 +42,8 @@ pub struct Store {
     recover_first: bool,
     /// Something happened that may let segments go.
     review: bool,
+    /// The file system can make holes in files, as far as is known.
+    makes_holes: bool,
     /// Released recordings in the ledger.
     released: BTreeSet<RecordingNo>,
 }
@@ -80,6 +83,7 @@ impl Store {
             nonces: Vec::new(),
             recover_first: false,
             review: true,
+            makes_holes: true,
         })
     }
 
@@ -118,7 +122,8 @@ impl Store {
         Ok(())
     }
 
-    /// Destroys the keys of finished recordings, deletes the segments that may go, forgets the oldest released recordings.
+    /// Destroys the keys of finished recordings, deletes the segments that may go, makes holes in one that must stay, and
+    /// forgets the oldest released recordings.
     ///
     /// # Errors
     /// When a file cannot be written or deleted, or the ledger cannot be written.
@@ -142,7 +147,8 @@ impl Store {
         }
         let done = self.forget_released().and_then(|()| self.ledger.flush());
         self.checked(done)?;
-        self.review = !self.inventory.holdings.to_carry().is_empty();
+        let is_more_to_punch = self.punch()?;
+        self.review = is_more_to_punch || !self.inventory.holdings.to_carry().is_empty();
         Ok(())
     }
 
@@ -314,6 +320,35 @@ impl Store {
         (self.recover_first, self.review) = (false, true);
         tracing::warn!(report = %self.inventory.report, "the ledger agrees with the segments again");
         Ok(())
+    }
+
+    /// Punches holes into one segment, if any is worth it; says whether there may be more. Only one, because audio waits.
+    fn punch(&mut self) -> Result<bool, Failure> {
+        let holdings = &mut self.inventory.holdings;
+        let Some((segment, commits)) = holdings.to_punch().filter(|_| self.makes_holes) else { return Ok(false) };
+        let mut holes = Holes::default();
+        let read = self.ledger.for_each_commit(commits, |_, index| {
+            index.places().filter(|place| holdings.is_free(segment, place)).for_each(|place| holes.add(&place));
+            Ok(())
+        });
+        self.checked(read)?;
+        let holes = holes.ranges();
+        match self.disk.punch(segment, &holes) {
+            Ok(()) => {
+                let bytes = holes.iter().map(|hole| hole.end - hole.start).sum();
+                self.inventory.holdings.punched(segment, bytes);
+                tracing::debug!(%segment, bytes, holes = holes.len(), "finished recordings gave back their room");
+                Ok(true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                self.makes_holes = false;
+                tracing::warn!(
+                    "this file system cannot make holes in files: a long call keeps the room of those beside it; use ext4"
+                );
+                Ok(false)
+            }
+            Err(e) => Err(Failure::Disk(e)),
+        }
     }
 
     /// Remembers that the ledger failed.

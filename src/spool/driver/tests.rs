@@ -1,17 +1,23 @@
-//! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`.
+//! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`;
+//! a long call beside short ones: `room`.
 
 mod damage;
 mod faults;
+mod room;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::mpsc::channel;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::super::disk::{Append, ReadAt, SegmentFile};
 use super::super::fixture::{block, recording};
 use super::super::ledger::{Described, Row};
 use super::super::segment::tests::stored;
+use super::super::segment::{Header, SegmentNo};
 use super::*;
 use crate::model::{BlockSource, Damage, RecordingId, Run, StoredBlock};
 

@@ -9,13 +9,14 @@ use super::*;
 
 /// What the spool does to its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Create,
     /// Half of the bytes are written.
     Append,
     /// All of them are.
     Sync,
     Remove,
+    Punch,
     SyncLedger,
     /// One of the files of keys, or `box.key`.
     Keys,
@@ -47,6 +48,10 @@ impl Disk for Hooked {
     fn remove(&self, segment: SegmentNo) -> io::Result<()> {
         ask(&self.hook, Call::Remove)?;
         self.folder.remove(segment)
+    }
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()> {
+        ask(&self.hook, Call::Punch)?;
+        self.folder.punch(segment, holes)
     }
     fn sync_ledger(&self) -> io::Result<()> {
         ask(&self.hook, Call::SyncLedger)?;
@@ -98,7 +103,7 @@ impl Append for HookedSegment {
     }
 }
 
-fn open_hooked(dir: &Path, hook: impl FnMut(Call) -> io::Result<()> + Send + 'static) -> Running {
+pub(super) fn open_hooked(dir: &Path, hook: impl FnMut(Call) -> io::Result<()> + Send + 'static) -> Running {
     open_on(dir, |folder| Arc::new(Hooked { folder, hook: Arc::new(Mutex::new(hook)) }))
 }
 
