@@ -1,9 +1,10 @@
 //! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`;
-//! a long call beside short ones: `room`.
+//! keys: `sealing`; a long call beside short ones: `room`.
 
 mod damage;
 mod faults;
 mod room;
+mod sealing;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -285,7 +285,12 @@ fn check_snapshot(dir: &Path, durable: &[Recording], lose_ledger: bool) {
             assert!(read >= blocks, "{dir:?}: {read} of {blocks} blocks of recording {}", recording.no);
         }
     }
+    let recordings = running.recovered.recordings.clone();
     running.stop();
+    let (folder, box_key) = (Folder { dir: dir.into(), is_writable: false }, closed_ledger(dir).key().clone());
+    for recording in recordings.iter().filter(|recording| recording.stage >= Stage::Finished) {
+        assert!(keys::find(&folder, &box_key, recording.no).is_none(), "{dir:?}: the key of {} is still there", recording.no);
+    }
 }
 
 const CHILD_DIR: &str = "NEAREND_TEST_SPOOL_CHILD";
