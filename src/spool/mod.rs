@@ -1,8 +1,8 @@
 //! The spool: keeps blocks and descriptions safe from the moment they are handed over until the recording is finished.
 //!
 //! ```text
-//! rtp: blocks ───────────┐                ┌─► segment-0000000001.nseg …   the audio and the descriptions, append-only
-//!                        ├─► driver ──────┤
+//! rtp: blocks ───────────┐                ┌─► segment-0000000001.nseg …   the audio and the descriptions, sealed, append-only
+//!                        ├─► driver ──────┼─► box.key, keys-ID, .copy     the keys; destroyed one by one
 //! main: descriptions ────┘  thread spool  └─► ledger/ (sled)              what stands where; can be made anew
 //!                             │     ▲
 //! main: what is durable ◄─────┘     └── reader ──► finish: one recording's blocks;  web, command line: descriptions

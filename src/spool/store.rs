@@ -1,6 +1,9 @@
 //! The one writer: turns a batch into records of the open segment, then into a commit of the ledger, and deletes segments
 //! whose time is over.
 //!
+//! Nothing is written that is not sealed: a recording's key is on the disk before its first block, and destroyed when the
+//! recording is finished.
+//!
 //! A batch is durable when [`Store::commit`] returns: first its records are on the disk, then the ledger knows them. After a
 //! failed write or sync a segment is never written to again, because the kernel may have dropped the pages it could not write
 //! and report the next sync as good; the batch goes into a new segment. After a failure of the ledger recovery finds
@@ -128,9 +131,13 @@ impl Store {
     /// # Errors
     /// When a file cannot be written or deleted, or the ledger cannot be written.
     pub fn reclaim(&mut self) -> Result<(), Failure> {
-        if self.keys.is_small() {
-            self.save_keys()?; // or else with the next audio, so that many calls do not wear out the medium
-        }
+        let freed = self.free(); // first, because on a full disk no key file can be replaced
+        // Many keys wait for the next audio, so that many calls do not wear out the medium.
+        let saved = if self.keys.is_small() { self.save_keys() } else { Ok(()) };
+        freed.and(saved)
+    }
+
+    fn free(&mut self) -> Result<(), Failure> {
         if !self.review || self.recover_first {
             return Ok(());
         }
