@@ -18,6 +18,7 @@
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
 //!
@@ -40,4 +41,5 @@ pub mod rtp;
 pub mod session;
 pub mod sip;
 pub mod spool;
+pub mod wear;
 pub mod web;

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::clock::Now;
+use crate::clock::{JumpWatch, Now};
 use crate::config::{self, Config, Listen, Source};
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
@@ -44,7 +44,7 @@ use crate::sip::session_timer::SessionTimerPolicy;
 use crate::sip::{Listener, SipDriver};
 use crate::spool::{Reader, Spool};
 use crate::web::Status;
-use crate::{finish, forward, recording, rtp, sip, spool, web};
+use crate::{finish, forward, recording, rtp, sip, spool, wear, web};
 
 /// Where the daemon can be reached.
 #[derive(Clone, Debug)]
@@ -129,6 +129,8 @@ struct Daemon {
     status: watch::Sender<Status>,
     ledger: publish::Ledger,
     keeper: keeping::Keeper,
+    clock: JumpWatch,
+    wear: wear::driver::Watch,
     started: Now,
 }
 
@@ -144,6 +146,7 @@ impl Daemon {
         let (finisher, finish_events) = start_finisher(&config, finished_dir.clone(), spool.reader())?;
         let (forwarder, forward_events) = start_forwarder(&config, finished_dir)?;
         let sip = start_sip(&config)?;
+        let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
         let (status, watched) = watch::channel(Status::default());
         let web = start_web(&config, watched).await?;
         let mut daemon = Daemon {
@@ -165,9 +168,11 @@ impl Daemon {
             web,
             status,
             keeper: keeping::Keeper::new(started),
+            clock: JumpWatch::new(started),
+            wear,
             started,
         };
-        daemon.take_up(started, recovered.recordings);
+        daemon.take_up(started, recovered.recordings, &recovered.kept);
         daemon.publish(started);
         Ok(daemon)
     }
@@ -205,6 +210,10 @@ impl Daemon {
     }
 
     fn tick(&mut self, now: Now) {
+        if let Some(jump_us) = self.clock.jump_us(now) {
+            tracing::warn!(jump_us, "the clock was set; running calls keep their own time and are flagged");
+            self.calls.clock_set();
+        }
         self.publish(now);
         self.keep_house(now);
     }

@@ -1,9 +1,10 @@
 //! The way of a recording after the call: written -> finished -> delivered -> released, each step durable before the next.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::TrySendError;
 
 use crate::clock::Now;
-use crate::model::{Recording, Stage};
+use crate::model::{MediaTime, Recording, RecordingNo, Stage};
 use crate::spool::{Command, Event};
 use crate::{finish, forward};
 
@@ -27,10 +28,11 @@ impl Daemon {
     }
 
     /// What the ledger held at the start goes on from where it was.
-    pub(super) fn take_up(&mut self, now: Now, recordings: Vec<Recording>) {
+    pub(super) fn take_up(&mut self, now: Now, recordings: Vec<Recording>, kept: &BTreeMap<RecordingNo, MediaTime>) {
         for recording in recordings {
             if recording.stage == Stage::Recording {
-                self.restore(now, recording);
+                let kept = kept.get(&recording.no).copied().unwrap_or_default();
+                self.restore(now, recording, kept);
             } else {
                 self.ledger.remember(&recording);
                 self.next_station(recording);

@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::model::{LegCounters, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::web::Status;
-use crate::web::status::{Disk, Target, Totals};
+use crate::web::status::{Disk, Medium, Target, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -137,10 +137,24 @@ impl Daemon {
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
             recent: self.ledger.recent.iter().cloned().collect(),
             totals: self.totals(),
-            disk: Disk { floor_bytes: self.config.spool.floor_bytes, ..self.ledger.disk.clone() },
+            disk: self.disk(),
             targets: self.ledger.targets.clone(),
         };
         self.status.send_replace(status);
+    }
+
+    fn disk(&self) -> Disk {
+        let wear = self.wear.wear.borrow().clone();
+        let medium = Medium {
+            device: wear.device,
+            bytes_per_hour: wear.bytes_per_hour,
+            written_bytes: wear.written_bytes,
+            used_percent: wear.used_percent,
+            left_hours: wear.left_hours,
+            warning: wear.warning,
+        };
+        let spool_bytes = self.ledger.spool_bytes.unwrap_or_default();
+        Disk { floor_bytes: self.config.spool.floor_bytes, spool_bytes, medium, ..self.ledger.disk.clone() }
     }
 
     fn totals(&mut self) -> Totals {

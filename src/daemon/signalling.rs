@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
 use crate::model::recording::Note;
-use crate::model::{EndReason, Line, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
+use crate::model::{EndReason, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Opening, Refusal, SessionKey, Surroundings};
 use crate::rtp::{Media, PayloadMap, Remote, StreamChange, StreamSpec};
 use crate::session::Session;
@@ -113,14 +113,15 @@ impl Daemon {
         let offer = body.sdp.map(SessionDescription::parse).transpose().map_err(|e| No::new(400, e.to_string()))?;
         let offered =
             offer.as_ref().map(|sdp| lines(sdp, flow.remote.ip())).transpose().map_err(|why| No::not_acceptable(&why))?;
-        let audio = offered.as_ref().map_or(2, |lines| lines.iter().flatten().count());
-        let session = Session::read(request, body.metadata.as_ref(), audio);
+        let read = |audio_lines| Session::read(request, body.metadata.as_ref(), audio_lines);
+        let audio_lines = offered.as_ref().map_or_else(|| read(1).lines_to_offer(), |lines| lines.iter().flatten().count());
+        let session = read(audio_lines);
         if let Some(why) = self.refusing()
             && !self.calls.would_join(&session)
         {
             return Err(No::unavailable(why));
         }
-        let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); session.lines_to_offer()]);
+        let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); audio_lines]);
         let own = own_address(&self.config, &flow);
         let (calls, mut outside) = self.outside(now, own);
         let admission = calls.admit(now, key(dialog), &session, &lines, &mut outside).map_err(no_room)?;
@@ -209,10 +210,10 @@ impl Daemon {
         }
     }
 
-    /// Goes on with a recording that was running when the box stopped.
-    pub(super) fn restore(&mut self, now: Now, recording: Recording) {
+    /// Goes on with a recording that was running when the box stopped, and whose audio reaches to `kept`.
+    pub(super) fn restore(&mut self, now: Now, recording: Recording, kept: MediaTime) {
         let (calls, mut outside) = self.outside(now, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        calls.restore(now, recording, &mut outside);
+        calls.restore(now, recording, kept, &mut outside);
     }
 
     /// The recordings, and all that they need to decide.
@@ -244,7 +245,7 @@ impl Daemon {
         for part in Body::read(request).others {
             let body = String::from_utf8_lossy(part.body).into_owned();
             let note = Note { time: now.wall, method: request.method.to_string(), content_type: part.media_type, body };
-            self.calls.note(key(dialog), note);
+            self.calls.note(now, key(dialog), note);
         }
     }
 

@@ -307,6 +307,8 @@ pub enum Flag {
     Interrupted,
     /// Blocks were damaged on the disk; they are silence.
     Damaged,
+    /// The box's clock was set during the call: all times here are by the clock as it was when the call began.
+    ClockSet,
 }
 
 /// Something that a session said beside the audio.

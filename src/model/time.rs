@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | [`RtpTime`] | ticks of a sender's RTP clock, 32 bits, wraps | random | yes, when the sender does |
 //! | [`MediaTime`] | samples on the time line of one recording | the grid origin of the recording | no |
-//! | [`MonoTime`] | microseconds of the box's monotonic clock | a year before the boot | no |
+//! | [`MonoTime`] | microseconds of the box's monotonic clock | a year before boot | no |
 //! | [`WallTime`] | microseconds of UTC | 1970 | yes, when NTP steps it |
 
 use std::fmt;

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::clock::Now;
 use crate::model::recording::{ClockPoint, Digit, Note};
 use crate::model::{
     Channel, EndReason, Flag, Leg, LegCounters, LegNo, Line, Mask, MaskKind, MonoTime, Recording, SavedSession, StreamReport,
@@ -73,6 +72,12 @@ impl Call {
         }
     }
 
+    /// An instant by the call's own clock. It was set by the wall clock when the call began and never jumps, so that
+    /// legs, masks and audio stay together whatever is done to the wall clock meanwhile.
+    pub(super) fn time(&self, at: MonoTime) -> WallTime {
+        self.recording.origin.plus_micros(at.0.cast_signed().saturating_sub(self.origin.0.cast_signed()))
+    }
+
     /// Adds the metadata of a further session; what the first one said stays.
     pub(super) fn learn(&mut self, session: &Session) {
         let recording = &mut self.recording;
@@ -111,7 +116,7 @@ impl Call {
     }
 
     /// Adds a leg whose stream has been opened at `local`.
-    pub(super) fn add_leg(&mut self, now: Now, leg: LegNo, party: PartyOnLine<'_>, local: SocketAddr) {
+    pub(super) fn add_leg(&mut self, now: MonoTime, leg: LegNo, party: PartyOnLine<'_>, local: SocketAddr) {
         let PartyOnLine { channel, dn, call_id, line } = party;
         self.recording.legs.push(Leg {
             no: leg,
@@ -122,7 +127,7 @@ impl Call {
             law: line.law,
             local,
             remote: line.remote,
-            started: now.wall,
+            started: self.time(now),
             ended: None,
             end_reason: None,
             counters: LegCounters::default(),
@@ -131,18 +136,18 @@ impl Call {
             anchor: None,
             clock: Vec::new(),
         });
-        self.streams.push(StreamState { leg, paused: !line.active, last_packet: now.mono, before: Heard::default() });
+        self.streams.push(StreamState { leg, paused: !line.active, last_packet: now, before: Heard::default() });
         if !line.active {
-            self.mask(now.wall, leg, MaskKind::Paused);
+            self.mask(now, leg, MaskKind::Paused);
         }
     }
 
     /// Goes on with a leg whose stream has been opened again after a restart of the box.
-    pub(super) fn resume_leg(&mut self, now: Now, no: LegNo, line: &Line) {
+    pub(super) fn resume_leg(&mut self, now: MonoTime, no: LegNo, line: &Line) {
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return };
         let before =
             Heard { counters: leg.counters, ssrcs: leg.ssrcs.clone(), digits: leg.digits.clone(), clock: leg.clock.clone() };
-        self.streams.push(StreamState { leg: no, paused: !line.active, last_packet: now.mono, before });
+        self.streams.push(StreamState { leg: no, paused: !line.active, last_packet: now, before });
     }
 
     /// A leg that could not be gone on with after a restart.
@@ -165,7 +170,7 @@ impl Call {
     }
 
     /// Takes a renegotiated line into its leg. True when something that matters changed.
-    pub(super) fn change_leg(&mut self, now: WallTime, no: LegNo, line: Option<&Line>) -> bool {
+    pub(super) fn change_leg(&mut self, now: MonoTime, no: LegNo, line: Option<&Line>) -> bool {
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return false };
         let moved = line.is_some_and(|line| leg.remote != line.remote);
         if let Some(line) = line {
@@ -184,7 +189,7 @@ impl Call {
 
     /// A delayed offer has been answered: the leg's line is known only now, so nothing before counts as a pause.
     /// Gives its channel.
-    pub(super) fn start_leg(&mut self, now: WallTime, no: LegNo, line: &Line) -> Option<Channel> {
+    pub(super) fn start_leg(&mut self, now: MonoTime, no: LegNo, line: &Line) -> Option<Channel> {
         self.recording.masks.retain(|mask| mask.leg != Some(no));
         if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
             stream.paused = !line.active;
@@ -207,21 +212,23 @@ impl Call {
     }
 
     /// Ends the legs of a session. When it was the last session, the call is over unless continued within `linger`.
-    pub(super) fn end_session(&mut self, now: Now, key: SessionKey, reason: EndReason) -> Vec<LegNo> {
+    pub(super) fn end_session(&mut self, now: MonoTime, key: SessionKey, reason: EndReason) -> Vec<LegNo> {
         let Some(at) = self.sessions.iter().position(|s| s.key == key) else { return Vec::new() };
         let session = self.sessions.remove(at);
         self.recording.sessions.retain(|saved| saved.call_id != session.call_id);
         let ended: Vec<LegNo> = session.lines.into_iter().flatten().collect();
+        let time = self.time(now);
         for leg in self.recording.legs.iter_mut().filter(|leg| ended.contains(&leg.no)) {
-            leg.ended = Some(now.wall);
+            leg.ended = Some(time);
             leg.end_reason = Some(reason);
         }
         ended
     }
 
     /// Takes over what the media thread reports; true when it was the leg's last word.
-    pub(super) fn report(&mut self, now: Now, facts: StreamReport) -> bool {
+    pub(super) fn report(&mut self, facts: StreamReport) -> bool {
         let no = facts.key.leg;
+        let last_packet = facts.last_packet.map(|at| self.time(at));
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return false };
         let before = self.streams.iter().find(|stream| stream.leg == no).map(|stream| &stream.before);
         let Some(before) = before else { return false };
@@ -237,9 +244,9 @@ impl Call {
             self.streams.retain(|s| s.leg != no);
             // Nobody said when a vanished peer left: its last packet did.
             if leg.end_reason == Some(EndReason::PeerVanished)
-                && let Some(last) = facts.last_packet
+                && let Some(last) = last_packet
             {
-                leg.ended = Some(now.wall.plus_micros(-i64::try_from(now.mono.since(last).as_micros()).unwrap_or(0)));
+                leg.ended = Some(last);
             }
         } else if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
             stream.last_packet = facts.last_packet.unwrap_or(stream.last_packet);
@@ -275,7 +282,8 @@ impl Call {
         }
     }
 
-    fn mask(&mut self, time: WallTime, leg: LegNo, kind: MaskKind) {
+    fn mask(&mut self, now: MonoTime, leg: LegNo, kind: MaskKind) {
+        let time = self.time(now);
         self.recording.masks.push(Mask { time, kind, leg: Some(leg) });
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Note, RtpAnchor, Stage};
 use crate::model::{
-    Channel, EndReason, Flag, Leg, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
-    StreamReport, TenantId, WallTime,
+    Channel, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport,
+    TenantId, WallTime,
 };
 use crate::session::Session;
 
@@ -108,40 +108,16 @@ pub enum Action {
 /// All recordings that run.
 #[derive(Debug)]
 pub struct Calls {
-    config: Config,
-    calls: BTreeMap<RecordingNo, Call>,
-    next_no: RecordingNo,
-    actions: Vec<Action>,
+    pub(super) config: Config,
+    pub(super) calls: BTreeMap<RecordingNo, Call>,
+    pub(super) next_no: RecordingNo,
+    pub(super) actions: Vec<Action>,
 }
 
 impl Calls {
     /// None yet; the first one gets the number `next_no`.
     pub fn new(config: Config, next_no: RecordingNo) -> Calls {
         Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new() }
-    }
-
-    /// Takes up a recording that was running when the box stopped: its sessions and streams go on where they can. Without any
-    /// it is over soon, unless a new session continues it.
-    pub fn restore(&mut self, now: Now, mut recording: Recording, outside: &mut dyn Surroundings) {
-        recording.flag(Flag::Interrupted);
-        recording.restarts.push(now.wall);
-        let origin = on_grid_if_near(MonoTime(now.mono.0.saturating_add_signed(recording.origin - now.wall)));
-        self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
-        let mut call = Call::new(recording, origin);
-        for saved in std::mem::take(&mut call.recording.sessions) {
-            self.actions.extend(resume_session(now, &mut call, &saved, outside));
-        }
-        let carried: Vec<_> = call.sessions.iter().flat_map(|session| session.lines.iter().flatten().copied()).collect();
-        for leg in call.recording.legs.iter_mut().filter(|leg| leg.end_reason.is_none() && !carried.contains(&leg.no)) {
-            leg.end_reason = Some(EndReason::Interrupted);
-        }
-        if call.sessions.is_empty() {
-            call.recording.end_reason = Some(EndReason::Interrupted);
-            call.over_at = Some(now.mono.after(self.config.linger_lost));
-        }
-        tracing::warn!(recording = %call.recording.id, sessions = call.sessions.len(), "interrupted by a restart of the box");
-        self.actions.push(Action::Describe(Box::new(call.recording.clone())));
-        self.calls.insert(call.recording.no, call);
     }
 
     /// The box stops, and comes back: streams are closed so that all they have is written, sessions stay as they are.
@@ -159,6 +135,14 @@ impl Calls {
     /// Whether no stream is left whose last report has not come.
     pub fn is_quiet(&self) -> bool {
         self.calls.values().all(|call| call.streams.is_empty())
+    }
+
+    /// The wall clock was set: running calls keep their own, and say so.
+    pub fn clock_set(&mut self) {
+        for call in self.calls.values_mut() {
+            call.recording.flag(Flag::ClockSet);
+            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        }
     }
 
     /// Number of recordings that have a session.
@@ -234,7 +218,7 @@ impl Calls {
         let mut opened = self.open_lines(now, no, session, &fresh, outside)?;
         let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
         for (i, leg) in had.iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
-            call.change_leg(now.wall, leg, lines.get(i).and_then(Option::as_ref));
+            call.change_leg(now.mono, leg, lines.get(i).and_then(Option::as_ref));
             let local = call.recording.legs.iter().find(|l| l.no == leg).map(|l| l.local);
             if let (Some(slot), Some(local)) = (opened.get_mut(i), local) {
                 *slot = Some((StreamKey { recording: no, leg }, local));
@@ -268,7 +252,7 @@ impl Calls {
         let mut taken = Vec::new();
         for (i, leg) in offered.into_iter().enumerate().filter_map(|(i, leg)| leg.map(|leg| (i, leg))) {
             match lines.get(i).and_then(Option::as_ref) {
-                Some(line) => taken.extend(call.start_leg(now.wall, leg, line)),
+                Some(line) => taken.extend(call.start_leg(now.mono, leg, line)),
                 None => {
                     call.forget_leg(leg);
                     closed.push(Action::Close(StreamKey { recording: no, leg }));
@@ -299,7 +283,7 @@ impl Calls {
         let (linger, linger_lost) = (self.config.linger, self.config.linger_lost);
         let Some(call) = self.call_of(key) else { return };
         let no = call.recording.no;
-        let legs = call.end_session(now, key, reason);
+        let legs = call.end_session(now.mono, key, reason);
         if call.sessions.is_empty() {
             let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown);
             call.over_at = Some(now.mono.after(if lost { linger_lost } else { linger }));
@@ -316,7 +300,7 @@ impl Calls {
         let timeout = self.config.media_timeout;
         let Some(call) = self.calls.get_mut(&key.recording) else { return };
         let is_first = report.anchor.is_some() && call.recording.legs.iter().any(|leg| leg.no == key.leg && leg.anchor.is_none());
-        let closed = call.report(now, report);
+        let closed = call.report(report);
         if closed || is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
             call.described_at = now.mono;
             self.actions.push(Action::Describe(Box::new(call.recording.clone())));
@@ -330,9 +314,10 @@ impl Calls {
     }
 
     /// A session said something beside the audio.
-    pub fn note(&mut self, key: SessionKey, note: Note) {
+    pub fn note(&mut self, now: Now, key: SessionKey, note: Note) {
         let Some(call) = self.call_of(key) else { return };
-        call.note(note);
+        let time = call.time(now.mono);
+        call.note(Note { time, ..note });
         let describe = Action::Describe(Box::new(call.recording.clone()));
         self.actions.push(describe);
     }
@@ -457,7 +442,7 @@ impl Calls {
             self.replace(now, no, channel, &session.call_id);
         }
         if let Some(call) = self.calls.get_mut(&no) {
-            call.add_leg(now, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
+            call.add_leg(now.mono, leg, PartyOnLine { channel, dn: party.dn, call_id: &session.call_id, line }, local);
         }
         Ok((key, local))
     }
@@ -491,57 +476,12 @@ impl Calls {
 /// How often the description of a running call is written anew, for its counters and digits: a kill costs no more of them.
 const DESCRIBE_EVERY: Duration = Duration::from_secs(30);
 
-/// Opens the streams of a saved session at their old ports and takes up its dialog. Gives what is left to do when it could not be.
-fn resume_session(now: Now, call: &mut Call, saved: &SavedSession, outside: &mut dyn Surroundings) -> Option<Action> {
-    let key = outside.resume(saved)?;
-    let no = call.recording.no;
-    let mut lines = Vec::with_capacity(saved.lines.len());
-    for line in &saved.lines {
-        lines.push(
-            line.as_ref().and_then(|(leg, line)| resume_line(now, call, StreamKey { recording: no, leg: *leg }, line, outside)),
-        );
-    }
-    if lines.iter().all(Option::is_none) {
-        return Some(Action::Bye(key));
-    }
-    call.recording.sessions.push(saved.clone());
-    call.sessions.push(SessionState { key, call_id: saved.call_id.clone(), lines });
-    None
-}
-
-fn resume_line(now: Now, call: &mut Call, key: StreamKey, line: &Line, outside: &mut dyn Surroundings) -> Option<LegNo> {
-    let leg = call.recording.legs.iter().find(|leg| leg.no == key.leg)?;
-    let (local, anchor) = (Some(leg.local), leg.anchor);
-    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local, anchor };
-    match outside.open(&opening) {
-        Ok(_) => {
-            call.resume_leg(now, key.leg, line);
-            Some(key.leg)
-        }
-        Err(why) => {
-            tracing::error!(recording = %call.recording.id, leg = key.leg.0, "the leg cannot go on after the restart: {why}");
-            call.lose_leg(key.leg);
-            None
-        }
-    }
-}
-
 /// The block grid of every recording lies on the monotonic half-second, so that all blocks of all legs end together and one
 /// sweep seals them all.
-const GRID_US: u64 = 500_000;
+pub(super) const GRID_US: u64 = 500_000;
 
-/// How far wall clock and monotonic clock may drift apart in a call (100 ppm in two minutes, or an NTP slew).
-const NEAR_GRID_US: u64 = 10_000;
-
-fn on_grid_before(t: MonoTime) -> MonoTime {
+pub(super) fn on_grid_before(t: MonoTime) -> MonoTime {
     MonoTime(t.0 - t.0 % GRID_US)
-}
-
-/// The origin again after a restart, from the wall clock. As long as the machine ran on, that is on the grid but for what the
-/// clocks differ; after a reboot it is anywhere, and the blocks of that call are sealed a little later than the others'.
-fn on_grid_if_near(t: MonoTime) -> MonoTime {
-    let nearest = on_grid_before(MonoTime(t.0.saturating_add(GRID_US / 2)));
-    if nearest.0.abs_diff(t.0) <= NEAR_GRID_US { nearest } else { t }
 }
 
 /// An id for a session that brought none.

@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`calls`] | all recordings that run: admission, correlation by recording id, ends |
 //! | [`call`] | one of them: its legs, masks, continuation |
+//! | `restart` | going on after a restart of the box |
 
 pub mod call;
 pub mod calls;
+mod restart;
 
 pub use calls::{Action, Admission, Calls, Config, Opening, Refusal, SessionKey, Surroundings};
 

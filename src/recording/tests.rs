@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::{Dialect, Flag, MaskKind, Stage};
+use crate::model::recording::{Dialect, Flag, MaskKind, Note, Stage};
 use crate::model::{
-    Channel, EndReason, LegCounters, LegNo, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
-    StreamReport, TenantId, WallTime,
+    Channel, EndReason, LegCounters, LegNo, Line, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession,
+    StreamKey, StreamReport, TenantId, WallTime,
 };
 use crate::session::{Party, Session};
 
@@ -304,6 +304,7 @@ fn the_answer_to_a_delayed_offer_decides_which_lines_there_were() {
     let unknown = Some(Line::offered());
     world.admit(1, &session("r", "a", ONE), &[unknown.clone(), unknown]).unwrap();
     let kept = world.calls.answered(world.now, SessionKey(1), &[line(4000, true)]);
+    world.calls.settled(world.now, SessionKey(1), 1.into());
     world.settle();
     assert_eq!(kept, [Some(StreamKey { recording: RecordingNo(1), leg: LegNo(0) }), None]);
     assert_eq!(world.the(1).legs.len(), 1);
@@ -365,7 +366,7 @@ fn after_a_restart(recording: &Recording) -> World {
     world.now.mono = MonoTime(123_456_789);
     world.now.wall = world.now.wall.plus_micros(10_000_000);
     let mut ports = Ports(&mut world.port, &mut world.open, &world.known, &mut world.ports_left);
-    world.calls.restore(world.now, recording.clone(), &mut ports);
+    world.calls.restore(world.now, recording.clone(), MediaTime(0), &mut ports);
     world.settle();
     world
 }
@@ -390,6 +391,65 @@ fn a_recording_without_sessions_ends_by_itself_after_a_restart_or_is_continued()
     }
 }
 
+const DAY_US: i64 = 86_400_000_000;
+
+#[test]
+fn a_clock_that_is_set_in_mid_call_moves_nothing() {
+    for jump_us in [-DAY_US, DAY_US] {
+        let mut world = World::new();
+        let line = |active| [line(4000, active)];
+        world.admit(1, &session("r", "a", ONE), &line(true)).unwrap();
+        world.pass(Duration::from_secs(10));
+        world.now.wall = world.now.wall.plus_micros(jump_us);
+        world.calls.clock_set();
+        world.pass(Duration::from_secs(1));
+        world.renegotiate(1, &session("r", "a", ONE), &line(false)).unwrap();
+        world.pass(Duration::from_secs(1));
+        world.renegotiate(1, &session("r", "a", ONE), &line(true)).unwrap();
+        world.calls.note(world.now, SessionKey(1), note(world.now.wall));
+        world.pass(Duration::from_secs(1));
+        world.end(1, EndReason::Bye);
+        world.pass(Duration::from_secs(3));
+        let recording = world.the(1);
+        let seconds = |time: WallTime| (time - recording.started) / 1_000_000;
+        assert_eq!(seconds(recording.ended.unwrap()), 13);
+        assert_eq!(recording.masks.iter().map(|mask| seconds(mask.time)).collect::<Vec<_>>(), [11, 12]);
+        assert_eq!(seconds(recording.notes[0].time), 12);
+        assert_eq!(recording.flags, [Flag::ClockSet, Flag::OneSided]);
+    }
+}
+
+fn note(time: WallTime) -> Note {
+    Note { time, method: "INFO".into(), content_type: "text/plain".into(), body: String::new() }
+}
+
+/// Takes up a call of which 100 s of audio were kept, `down_us` later by the wall clock and shortly after a boot, and lets a session
+/// continue it; gives where on the time line, in seconds, that session begins.
+fn continues_at(down_us: i64) -> (i64, Vec<Flag>) {
+    let mut world = World::new();
+    world.admit(1, &session("r", "a", ONE), &[line(4000, true)]).unwrap();
+    let interrupted = world.the(1).clone();
+    let origin = interrupted.origin;
+    let mut world = World::new();
+    world.now = Now { mono: MonoTime(1_000_000_000_000), wall: origin.plus_micros(100_000_000 + down_us) };
+    let mut ports = Ports(&mut world.port, &mut world.open, &world.known, &mut world.ports_left);
+    world.calls.restore(world.now, interrupted, MediaTime(100 * MediaTime::RATE), &mut ports);
+    world.settle();
+    world.admit(1, &session("r", "b", ONE), &[line(4000, true)]).unwrap();
+    let recording = world.the(1);
+    ((recording.legs[1].started - origin) / 1_000_000, recording.flags.clone())
+}
+
+#[test]
+fn a_continuation_never_lies_over_what_was_kept() {
+    let interrupted = [Flag::Interrupted, Flag::Continued];
+    let set = [Flag::Interrupted, Flag::ClockSet, Flag::Continued];
+    assert_eq!(continues_at(20_000_000), (120, interrupted.to_vec()));
+    assert_eq!(continues_at(-400_000), (100, interrupted.to_vec()), "within a block");
+    assert_eq!(continues_at(-DAY_US), (100, set.to_vec()));
+    assert_eq!(continues_at(DAY_US), (100, set.to_vec()));
+}
+
 #[test]
 fn a_restart_does_not_end_a_call() {
     let mut world = World::new();
@@ -404,6 +464,8 @@ fn a_restart_does_not_end_a_call() {
     assert_eq!(world.calls.running(), 1);
     assert_eq!(world.open.len(), 2, "both streams are open again");
     world.calls.report(world.now, StreamReport { counters, ..report(stream, None, false) });
+    let heard = world.calls.recordings().next().unwrap().legs[0].counters.packets;
+    assert_eq!(heard, 200, "what was counted before counts");
     world.renegotiate(7, &offer, &[line(4000, true), line(4002, true)]).unwrap();
     world.pass(Duration::from_secs(60));
     world.end(7, EndReason::Bye);
@@ -412,7 +474,6 @@ fn a_restart_does_not_end_a_call() {
     assert_eq!(recording.stage, Stage::Ended);
     assert_eq!(recording.end_reason, Some(EndReason::Bye));
     assert_eq!(recording.legs.len(), 2, "the same legs");
-    assert_eq!(recording.legs[0].counters.packets, 200, "what was counted before counts");
     assert_eq!(recording.flags, [Flag::Interrupted]);
     assert_eq!(recording.restarts.len(), 1);
     assert!(recording.sessions.is_empty(), "nothing of the dialogs is kept when it is over");
@@ -426,7 +487,7 @@ fn a_session_whose_ports_are_gone_is_hung_up_after_a_restart() {
     let mut world = World::new();
     world.ports_left = 0;
     let mut ports = Ports(&mut world.port, &mut world.open, &world.known, &mut world.ports_left);
-    world.calls.restore(world.now, recording, &mut ports);
+    world.calls.restore(world.now, recording, MediaTime(0), &mut ports);
     world.settle();
     assert!(world.actions.contains(&Action::Bye(SessionKey(7))));
     world.pass(Duration::from_secs(30));

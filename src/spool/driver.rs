@@ -4,6 +4,7 @@
 
 mod folder;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::ControlFlow;
@@ -29,7 +30,7 @@ use super::retention;
 use super::seal::{Algorithm, Entropy};
 use super::store::Store;
 use crate::clock::Now;
-use crate::model::{BLOCK_BYTES, Block, MonoTime, Recording, RecordingNo, Stage};
+use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.
@@ -111,6 +112,8 @@ pub enum Event {
 pub struct Recovered {
     /// All recordings that are not yet released, the oldest first.
     pub recordings: Vec<Recording>,
+    /// How far the audio of those still running reaches.
+    pub kept: BTreeMap<RecordingNo, MediaTime>,
     /// The least number that no recording ever had.
     pub next_no: RecordingNo,
     /// What had to be mended.
@@ -190,8 +193,11 @@ impl Spool {
         let ledger = Ledger::closed(Some(ledger_path(&config.dir)), box_key);
         let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy)?;
         let keys = load_keys(disk.as_ref(), &ledger, &mut inventory)?;
+        let recordings = unreleased(&ledger).map_err(Failure::Ledger)?;
+        let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
         let recovered = Recovered {
-            recordings: unreleased(&ledger).map_err(Failure::Ledger)?,
+            kept: running.map(|recording| (recording.no, inventory.holdings.kept(recording.no))).collect(),
+            recordings,
             next_no: inventory.next_recording,
             report: inventory.report.clone(),
         };

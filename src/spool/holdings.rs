@@ -25,7 +25,7 @@ use super::index::CommitIndex;
 use super::ledger::Row;
 use super::scan::Place;
 use super::segment::{SegmentNo, What};
-use crate::model::{RecordingNo, Stage};
+use crate::model::{BLOCK_BYTES, MediaTime, RecordingNo, Stage};
 
 /// Bytes that become free for each byte carried, at least.
 pub const WORTH: u64 = 8;
@@ -66,6 +66,8 @@ struct Traces {
     stage: Stage,
     first_commit: u64,
     last_commit: u64,
+    /// Number of the block behind its last.
+    blocks: u32,
     /// In how many segments.
     segments: usize,
     described: Option<Described>,
@@ -99,18 +101,20 @@ impl Holdings {
         let Some(segment) = self.segments.get_mut(&index.segment) else { return false };
         segment.commits = Some((segment.commits.map_or(number, |(first, _)| first), number));
         for place in index.places() {
-            let is_block = matches!(place.what, What::Block { .. });
             let traces = self.recordings.entry(place.recording).or_insert_with(|| Traces::new(number));
             traces.last_commit = number;
             let held = segment.holds.entry(place.recording).or_insert_with(|| {
                 traces.segments += 1;
                 Held::default()
             });
-            held.has_block |= is_block;
+            held.has_block |= matches!(place.what, What::Block { .. });
             held.bytes += u64::from(place.len);
-            if !is_block {
-                let (segment, offset, bytes) = (index.segment, place.offset, u64::from(place.len));
-                traces.described = Some(Described { segment, offset, bytes });
+            match place.what {
+                What::Block { number, .. } => traces.blocks = traces.blocks.max(number.0.saturating_add(1)),
+                What::Description => {
+                    let (segment, offset, bytes) = (index.segment, place.offset, u64::from(place.len));
+                    traces.described = Some(Described { segment, offset, bytes });
+                }
             }
         }
         true
@@ -143,6 +147,12 @@ impl Holdings {
     pub fn with_audio_to_keep(&self) -> BTreeSet<RecordingNo> {
         let blocks = self.segments.values().flat_map(|segment| &segment.holds).filter(|(_, held)| held.has_block);
         blocks.map(|(no, _)| *no).filter(|no| self.stage(*no) < Stage::Finished).collect()
+    }
+
+    /// How far the audio of a recording reaches on its time line.
+    pub fn kept(&self, no: RecordingNo) -> MediaTime {
+        let blocks = self.recordings.get(&no).map_or(0, |traces| traces.blocks);
+        MediaTime(i64::from(blocks) * BLOCK_BYTES as i64)
     }
 
     /// The newest segment.
@@ -257,7 +267,7 @@ impl Holdings {
 
 impl Traces {
     fn new(first_commit: u64) -> Traces {
-        Traces { stage: Stage::Recording, first_commit, last_commit: first_commit, segments: 0, described: None }
+        Traces { stage: Stage::Recording, first_commit, last_commit: first_commit, blocks: 0, segments: 0, described: None }
     }
 
     /// Bytes of the last description, if it stands in this segment.

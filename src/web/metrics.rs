@@ -53,7 +53,9 @@ impl Collector for Snapshot {
         counter(&mut to, "spool_fsyncs", "Flushes of the spool to the medium", totals.fsyncs)?;
         gauge(&mut to, "disk_free_bytes", "Room on the data disk", status.disk.free_bytes)?;
         gauge(&mut to, "disk_floor_bytes", "Below this no new call is taken", status.disk.floor_bytes)?;
+        gauge(&mut to, "spool_used_bytes", "Bytes that the spool takes", status.disk.spool_bytes)?;
         gauge(&mut to, "spool_trouble", "1 while the spool cannot write", u64::from(status.disk.trouble.is_some()))?;
+        self.medium(&mut to)?;
         self.targets(&mut to)
     }
 }
@@ -79,6 +81,30 @@ impl Snapshot {
         counters(to, "rtp_dropped", "RTP packets dropped, by reason", dropped)?;
         counter(to, "rtp_comfort_noise", "Comfort-noise packets", media.comfort_noise)?;
         counter(to, "rtp_resyncs", "Places taken anew from the arrival time", media.resyncs)
+    }
+
+    /// What is not known has no line.
+    fn medium(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let medium = &self.0.disk.medium;
+        gauge(
+            to,
+            "medium_warning",
+            "1 while the medium says that something is wrong with it",
+            u64::from(medium.warning.is_some()),
+        )?;
+        if let Some(bytes) = medium.written_bytes {
+            counter(to, "medium_written_bytes", "Bytes written to the medium since it was first seen in this box", bytes)?;
+        }
+        for (name, help, value) in [
+            ("medium_written_bytes_per_hour", "Bytes written to the medium per hour", medium.bytes_per_hour),
+            ("medium_life_used_percent", "Rated life of the medium that is used up", medium.used_percent.map(u64::from)),
+            ("medium_life_left_hours", "Hours until the rated life of the medium is over", medium.left_hours),
+        ] {
+            if let Some(value) = value {
+                gauge(to, name, help, value)?;
+            }
+        }
+        Ok(())
     }
 
     fn targets(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
@@ -146,6 +172,7 @@ mod tests {
         let mut status = Status { running: 3, ..Status::default() };
         status.totals.refused.insert(503, 7);
         status.totals.media.duplicates = 5;
+        status.disk.medium.left_hours = Some(9_000);
         status.targets.insert("dc".into(), Target { set_aside: 2, ..Target::default() });
         let text = text(status).unwrap();
         for line in [
@@ -153,10 +180,12 @@ mod tests {
             "nearend_recordings_running 3",
             "nearend_sessions_refused_total{status=\"503\"} 7",
             "nearend_rtp_dropped_total{reason=\"duplicate\"} 5",
+            "nearend_medium_life_left_hours 9000",
             "nearend_target_set_aside{target=\"dc\"} 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
+        assert!(!text.contains("medium_life_used_percent"), "what is not known has no line");
         assert!(text.ends_with("# EOF\n"));
     }
 

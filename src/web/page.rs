@@ -40,6 +40,10 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
         None => write!(page, "<p class=good role=status>Every call that arrives is recorded.</p>")?,
         Some(why) => write!(page, "<p class=bad role=alert>New calls are refused: {}</p>", Text(why))?,
     }
+    if let Some(warning) = status.disk.medium.warning {
+        let device = status.disk.medium.device.as_deref().unwrap_or_default();
+        write!(page, "<p class=warn role=alert>Medium {}: {warning}</p>", Text(device))?;
+    }
     for (name, trouble) in troubles {
         write!(page, "<p class=warn role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
     }
@@ -48,6 +52,8 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
 
 fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
     let totals = &status.totals;
+    let medium = &status.disk.medium;
+    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".into());
     let aside: usize = status.targets.values().map(|t| t.set_aside).sum();
     page.push_str("<dl>");
     for (name, value) in [
@@ -59,6 +65,9 @@ fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
         ("Packets", totals.media.packets.to_string()),
         ("Packets lost", totals.media.lost.to_string()),
         ("Disk free", bytes(status.disk.free_bytes)),
+        ("Written per hour", known(medium.bytes_per_hour.map(bytes))),
+        ("Medium worn", known(medium.used_percent.map(|percent| format!("{percent} %")))),
+        ("Medium lasts", known(medium.left_hours.map(|hours| duration(hours.saturating_mul(3_600))))),
     ] {
         write!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
     }
@@ -116,6 +125,7 @@ fn flags(flags: &[Flag]) -> String {
         Flag::MetadataIncomplete => "metadata incomplete",
         Flag::Interrupted => "interrupted by a restart",
         Flag::Damaged => "damaged",
+        Flag::ClockSet => "clock set meanwhile",
     };
     flags.iter().map(|flag| format!(", {}", name(flag))).collect()
 }
@@ -169,6 +179,16 @@ mod tests {
         let page = html(&status);
         assert!(!page.contains("<script"));
         assert!(page.contains("New calls are refused: a &amp; b"));
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_medium_is_unknown() {
+        let mut status = Status::default();
+        assert_eq!(html(&status).matches("<dd>unknown</dd>").count(), 3);
+        status.disk.medium.left_hours = Some(24 * 500);
+        status.disk.medium.warning = Some("replace it soon");
+        let page = html(&status);
+        assert!(page.contains("<dd>500 d 0 h</dd>") && page.contains("replace it soon"));
     }
 
     #[test]

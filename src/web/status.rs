@@ -78,8 +78,30 @@ pub struct Disk {
     pub free_bytes: u64,
     /// Below this no new call is taken.
     pub floor_bytes: u64,
+    /// Bytes that the spool takes; the finished files are not in it.
+    pub spool_bytes: u64,
     /// What is wrong with the spool; none: nothing.
     pub trouble: Option<String>,
+    /// The medium that it is on.
+    pub medium: Medium,
+}
+
+/// The wear of the medium; what is none is not known.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Medium {
+    /// Name of the block device.
+    pub device: Option<String>,
+    /// Bytes written to it per hour, by anyone on this box.
+    pub bytes_per_hour: Option<u64>,
+    /// Bytes written to it since it was first seen in this box.
+    pub written_bytes: Option<u64>,
+    /// How much of its rated life is used up, in percent.
+    pub used_percent: Option<u8>,
+    /// Hours until its rated life is over, if it goes on as up to now.
+    pub left_hours: Option<u64>,
+    /// What is wrong with it.
+    pub warning: Option<&'static str>,
 }
 
 /// A target of forwarding.
