@@ -1,6 +1,6 @@
 //! Releases the local copies of delivered recordings: after their tenant's retention, or earlier when room is needed.
 //!
-//! Looking through the ledger and deleting files may take a while, so it is done beside the main thread, once a minute.
+//! Looking through the ledger and deleting files may take a while, so it is done beside the main thread.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::model::{Recording, Stage};
+use crate::model::{MonoTime, Recording, Stage};
 use crate::spool::Reader;
 use crate::spool::retention::{Fill, due};
 
@@ -19,17 +19,20 @@ use super::Daemon;
 /// How often it is looked what may go.
 const EVERY: Duration = Duration::from_secs(60);
 
+/// The same while new calls are refused for lack of room.
+const EVERY_WHEN_FULL: Duration = Duration::from_secs(5);
+
 /// What the main thread keeps of it.
 pub(super) struct Keeper {
-    next: Now,
+    last: Option<MonoTime>,
     news: mpsc::Sender<Recording>,
     released: mpsc::Receiver<Recording>,
 }
 
 impl Keeper {
-    pub(super) fn new(now: Now) -> Keeper {
+    pub(super) fn new() -> Keeper {
         let (news, released) = mpsc::channel(super::QUEUE);
-        Keeper { next: now, news, released }
+        Keeper { last: None, news, released }
     }
 
     /// A recording whose local files are gone.
@@ -41,12 +44,14 @@ impl Keeper {
 impl Daemon {
     /// Looks for what may go, when it is time.
     pub(super) fn keep_house(&mut self, now: Now) {
-        let Some((spool_bytes, free_bytes)) = self.ledger.fill().filter(|_| now.mono >= self.keeper.next.mono) else { return };
-        self.keeper.next.mono = now.mono.after(EVERY);
+        let every = if self.ledger.full { EVERY_WHEN_FULL } else { EVERY };
+        let is_due = self.keeper.last.is_none_or(|last| now.mono >= last.after(every));
+        let Some((spool_bytes, free_bytes)) = self.ledger.fill().filter(|_| is_due) else { return };
+        self.keeper.last = Some(now.mono);
         let (reader, config, news) = (self.reader.clone(), self.config.clone(), self.keeper.news.clone());
         tokio::task::spawn_blocking(move || {
             if let Err(error) = release(&reader, &config, now, (spool_bytes, free_bytes), &news) {
-                tracing::warn!("it could not be looked which recordings may go: {error}; tried again in {EVERY:?}");
+                tracing::warn!("it could not be looked which recordings may go: {error}; tried again in {every:?}");
             }
         });
     }

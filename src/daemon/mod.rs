@@ -167,7 +167,7 @@ impl Daemon {
             forward_events,
             web,
             status,
-            keeper: keeping::Keeper::new(started),
+            keeper: keeping::Keeper::new(),
             clock: JumpWatch::new(started),
             wear,
             started,

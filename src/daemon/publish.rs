@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::{LegCounters, Recording, RecordingNo, Stage, StreamKey, StreamReport};
+use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::web::Status;
 use crate::web::status::{Disk, Medium, Target, Totals};
@@ -15,6 +16,31 @@ use super::signalling::RETRY_AFTER_S;
 /// Ended recordings that the page shows.
 const RECENT: usize = 20;
 
+/// The spool's thread turns at least every 5 s. When it does not for so long, it hangs at the disk.
+const HANGS_AFTER: Duration = Duration::from_secs(15);
+
+/// Whether the spool's thread still turns.
+#[derive(Default)]
+struct Pulse {
+    /// Its turns, and since when there have been no more.
+    last: Option<(u64, MonoTime)>,
+    hangs: bool,
+}
+
+impl Pulse {
+    fn beat(&mut self, now: MonoTime, turns: u64) {
+        let (_, since) = self.last.filter(|(last, _)| *last == turns).unwrap_or((turns, now));
+        self.last = Some((turns, since));
+        let hangs = now.since(since) >= HANGS_AFTER;
+        if hangs != std::mem::replace(&mut self.hangs, hangs) {
+            match hangs {
+                true => tracing::error!("the disk has not answered for {HANGS_AFTER:?}: new calls get 503; check its health"),
+                false => tracing::info!("the disk answers again"),
+            }
+        }
+    }
+}
+
 /// What the daemon remembers to show.
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -23,8 +49,9 @@ pub(super) struct Ledger {
     disk: Disk,
     /// What the segments take.
     spool_bytes: Option<u64>,
+    pulse: Pulse,
     /// The disk is below its floor.
-    full: bool,
+    pub(super) full: bool,
     targets: BTreeMap<String, Target>,
     waiting: BTreeSet<RecordingNo>,
     recent: VecDeque<Recording>,
@@ -105,6 +132,8 @@ impl Daemon {
             Some("the box is stopping".into())
         } else if let Some(trouble) = &self.ledger.disk.trouble {
             Some(format!("the spool cannot write: {trouble}"))
+        } else if self.ledger.pulse.hangs {
+            Some(format!("the disk has not answered for {HANGS_AFTER:?}"))
         } else if self.ledger.full {
             Some("the disk is below [spool] floor_bytes".into())
         } else if self.calls.running() >= max {
@@ -125,6 +154,7 @@ impl Daemon {
 
     /// Renews page and metrics.
     pub(super) fn publish(&mut self, now: Now) {
+        self.ledger.pulse.beat(now.mono, self.spool.counters().turns.load(Relaxed));
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
         let status = Status {
             site: self.config.site.name.clone(),
@@ -170,5 +200,26 @@ impl Daemon {
             fsyncs: spool.fsyncs.load(Relaxed),
             ..self.ledger.totals.clone()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_hangs_is_noticed_and_a_slow_one_is_not() {
+        let second = |s: u64| MonoTime(s * 1_000_000);
+        let mut pulse = Pulse::default();
+        let mut beat = |s, turns| {
+            pulse.beat(second(s), turns);
+            pulse.hangs
+        };
+        assert!(!beat(99, 0), "it has just begun");
+        assert!(!beat(100, 1));
+        assert!(!beat(110, 1), "a sync of five seconds, twice");
+        assert!(!beat(114, 2));
+        assert!(beat(129, 2));
+        assert!(!beat(130, 3));
     }
 }

@@ -33,11 +33,12 @@ pub trait Disk: Send + Sync {
     /// When it cannot be opened or synced.
     fn sync(&self, segment: SegmentNo) -> io::Result<()>;
 
-    /// Gives the room of these ranges of a segment back; they read as zeros from then on. A power cut may undo it.
+    /// Gives the room of these ranges of a segment back; they read as zeros from then on. A power cut may undo it. Returns the
+    /// bytes that the segment takes on the disk now.
     ///
     /// # Errors
     /// `Unsupported` when the file system has no holes; else when the segment cannot be written to.
-    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()>;
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<u64>;
 
     /// Deletes a segment.
     ///
@@ -97,6 +98,8 @@ pub struct SegmentFile {
     pub no: SegmentNo,
     /// Its length.
     pub bytes: u64,
+    /// What it takes on the disk: without its holes.
+    pub taken_bytes: u64,
     /// When it was last written to.
     pub modified: WallTime,
 }

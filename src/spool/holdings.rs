@@ -44,7 +44,7 @@ pub struct Holdings {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Segment {
-    /// Its length less its holes.
+    /// What it takes on the disk: without its holes.
     bytes: u64,
     /// First and last commit in it.
     commits: Option<(u64, u64)>,
@@ -56,7 +56,7 @@ struct Segment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
     has_block: bool,
-    /// What they take, less their holes.
+    /// Their length; after holes were punched, what could not be.
     bytes: u64,
 }
 
@@ -82,7 +82,7 @@ struct Described {
 }
 
 impl Holdings {
-    /// A segment is there; `bytes` is its length.
+    /// A segment is there, and takes so many bytes on the disk.
     pub fn add_segment(&mut self, no: SegmentNo, bytes: u64) {
         self.freed.extend(self.newest()); // it was left alone as long as it was that
         self.segments.insert(no, Segment { bytes, commits: None, holds: BTreeMap::new() });
@@ -204,11 +204,11 @@ impl Holdings {
         })
     }
 
-    /// A segment got holes of so many bytes where its free records were. What is left of them stays for good.
-    pub fn punched(&mut self, no: SegmentNo, bytes: u64) {
+    /// A segment got holes where its free records were, and takes so many bytes now. What is left of them stays for good.
+    pub fn punched(&mut self, no: SegmentNo, taken_bytes: u64) {
         self.freed.remove(&no);
         let Some(segment) = self.segments.get_mut(&no) else { return };
-        segment.bytes = segment.bytes.saturating_sub(bytes);
+        segment.bytes = taken_bytes;
         for (recording, held) in &mut segment.holds {
             let Some(traces) = self.recordings.get(recording).filter(|traces| traces.stage >= Stage::Finished) else { continue };
             held.bytes = traces.described_in(no);
@@ -383,7 +383,7 @@ mod tests {
         let mut h = half_free(590);
         assert_eq!(h.to_punch(), Some((SegmentNo(1), 7..=7)));
         assert_eq!(h.to_punch(), Some((SegmentNo(1), 7..=7)), "until it is done");
-        h.punched(SegmentNo(1), 300);
+        h.punched(SegmentNo(1), 700);
         assert_eq!((h.to_punch(), h.used_bytes()), (None, 752));
         assert_eq!(h.is_worth_holes(SegmentNo(1)), None, "the edges stay for good");
     }

@@ -154,7 +154,7 @@ impl<'a> Recovery<'a> {
 
     fn run(mut self, entropy: &mut Entropy) -> Result<Inventory, Failure> {
         for (file, header) in std::mem::take(&mut self.segments) {
-            self.holdings.add_segment(file.no, file.bytes);
+            self.holdings.add_segment(file.no, file.taken_bytes);
             self.catch_up(file, header)?;
             self.segments.push((file, header));
         }

@@ -341,10 +341,9 @@ impl Store {
         self.checked(read)?;
         let holes = holes.ranges();
         match self.disk.punch(segment, &holes) {
-            Ok(()) => {
-                let bytes = holes.iter().map(|hole| hole.end - hole.start).sum();
-                self.inventory.holdings.punched(segment, bytes);
-                tracing::debug!(%segment, bytes, holes = holes.len(), "finished recordings gave back their room");
+            Ok(taken_bytes) => {
+                self.inventory.holdings.punched(segment, taken_bytes);
+                tracing::debug!(%segment, taken_bytes, holes = holes.len(), "finished recordings gave back their room");
                 Ok(true)
             }
             Err(e) if e.kind() == io::ErrorKind::Unsupported => {

@@ -8,10 +8,10 @@ use super::pcap::{self, Network, Stream};
 use super::sipp::{Scenario, device_message, in_dialog};
 use super::site::Site;
 
-const ONE: &str = "mcp_invite_one_session.sip";
-const RECORDED: &str = "mcp_invite_two_sessions_recorded.sip";
+pub(crate) const ONE: &str = "mcp_invite_one_session.sip";
+pub(crate) const RECORDED: &str = "mcp_invite_two_sessions_recorded.sip";
 
-fn noise_pcap(site: &Site, seconds: usize) -> (Vec<u8>, std::path::PathBuf) {
+pub(crate) fn noise_pcap(site: &Site, seconds: usize) -> (Vec<u8>, std::path::PathBuf) {
     let mut random = fastrand::Rng::with_seed(7);
     let audio: Vec<u8> = (0..seconds * 8_000).map(|_| random.u8(0..0xFF)).collect();
     let path = site.path("noise.pcap");
@@ -29,7 +29,7 @@ fn ask(site: &Site, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer[..len]).into_owned()
 }
 
-fn options(site: &Site) -> String {
+pub(crate) fn options(site: &Site) -> String {
     let text = std::fs::read_to_string(super::site::data("sip/rm_options.sip")).unwrap().replace('\n', "\r\n");
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let n = ASKED.fetch_add(1, Ordering::Relaxed);

@@ -5,10 +5,12 @@
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
 mod demo;
+mod disk;
 mod faults;
 mod load;
 mod msr_calls;
 mod pcap;
+mod recovery;
 mod restart;
 mod schema;
 mod senders;

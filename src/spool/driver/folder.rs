@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
@@ -50,7 +50,7 @@ impl Disk for Folder {
             let Ok(facts) = entry.metadata() else { continue }; // deleted meanwhile
             let modified = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
             let modified = WallTime(i64::try_from(modified.as_micros()).unwrap_or(i64::MAX));
-            out.push(SegmentFile { no, bytes: facts.len(), modified });
+            out.push(SegmentFile { no, bytes: facts.len(), taken_bytes: taken_bytes(&facts), modified });
         }
         out.sort_by_key(|file| file.no);
         Ok(out)
@@ -76,14 +76,14 @@ impl Disk for Folder {
         if self.is_writable { File::open(self.path(segment))?.sync_all() } else { Ok(()) }
     }
 
-    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()> {
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<u64> {
         self.writable()?;
         let file = OpenOptions::new().write(true).open(self.path(segment))?;
         for hole in holes {
             let (from, len) = (offset(hole.start)?, offset(hole.end - hole.start)?);
             fallocate(&file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, from, len)?;
         }
-        Ok(())
+        Ok(taken_bytes(&file.metadata()?))
     }
 
     fn remove(&self, segment: SegmentNo) -> io::Result<()> {
@@ -162,6 +162,11 @@ impl Disk for Folder {
         }
         self.sync_names()
     }
+}
+
+/// In units of 512 bytes, whatever the blocks of the file system are (stat(2)).
+fn taken_bytes(facts: &fs::Metadata) -> u64 {
+    facts.blocks() * 512
 }
 
 fn offset(bytes: u64) -> io::Result<off_t> {

@@ -49,7 +49,7 @@ impl Disk for Hooked {
         ask(&self.hook, Call::Remove)?;
         self.folder.remove(segment)
     }
-    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<()> {
+    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<u64> {
         ask(&self.hook, Call::Punch)?;
         self.folder.punch(segment, holes)
     }
@@ -197,6 +197,55 @@ fn a_disk_that_stays_broken_costs_the_oldest_audio_only() {
     let stored: Vec<u32> = read(&running.spool.reader(), 1).iter().map(|block| block.number.0).collect();
     assert_eq!(stored, [0].into_iter().chain(50..150).collect::<Vec<_>>());
     assert_eq!(running.spool.counters().dropped_blocks.load(Relaxed), 49);
+    running.stop();
+}
+
+#[test]
+fn a_disk_that_takes_five_seconds_loses_nothing() {
+    let dir = TempDir::new().unwrap();
+    let (release, released) = channel::<()>();
+    let (at_sync, in_sync) = channel();
+    let mut is_first = true;
+    let mut running = open_hooked(dir.path(), move |call| {
+        if call == Call::Sync && std::mem::take(&mut is_first) {
+            at_sync.send(()).unwrap();
+            let _ = released.recv(); // hangs until the test lets go
+        }
+        Ok(())
+    });
+    running.blocks(vec![block(1, 0, 0)]);
+    in_sync.recv().unwrap();
+    let turns = running.spool.counters().turns.load(Relaxed);
+    for number in 1..=10 {
+        // As the media thread does it: without ever waiting.
+        let blocks = (0..9).map(|leg| block(1, leg, number)).collect();
+        running.spool.commands.try_send(Command::Blocks(blocks)).unwrap();
+    }
+    assert_eq!(running.spool.counters().turns.load(Relaxed), turns, "it stands still, which a watchdog sees");
+    release.send(()).unwrap();
+    running.describe(&recording(1, Stage::Ended));
+    assert_eq!(read(&running.spool.reader(), 1).len(), 1 + 10 * 9);
+    let counters = running.spool.counters();
+    assert_eq!((counters.dropped_blocks.load(Relaxed), counters.failures.load(Relaxed)), (0, 0));
+    running.stop();
+}
+
+#[test]
+fn a_disk_that_is_pulled_keeps_what_was_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let is_pulled = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let pulled = is_pulled.clone();
+    let gone = move |_| if pulled.load(Relaxed) { Err(io::Error::from_raw_os_error(nix::libc::ENODEV)) } else { Ok(()) };
+    let mut running = open_hooked(dir.path(), gone);
+    running.blocks((0..5).map(|number| block(1, 0, number)).collect());
+    running.describe(&recording(1, Stage::Recording));
+    is_pulled.store(true, Relaxed);
+    running.blocks(vec![block(1, 0, 5)]);
+    while !matches!(running.events.blocking_recv().unwrap(), Event::Trouble { .. }) {}
+    assert!(running.spool.stop().is_err(), "what waits in memory is lost, and that is told");
+    let running = open(dir.path());
+    assert_eq!(running.recovered.recordings, [recording(1, Stage::Recording)]);
+    assert!(read(&running.spool.reader(), 1).len() >= 5);
     running.stop();
 }
 

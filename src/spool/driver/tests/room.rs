@@ -1,6 +1,5 @@
 //! A long call beside many short ones keeps its own room and not theirs.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -62,6 +61,8 @@ fn a_long_call_keeps_no_more_than_its_own_room() {
     let taken = taken_bytes(dir.path());
     // Two records share three grains with their neighbours; free records take up to half of that again; and the newest.
     assert!(taken < own_bytes * 9 / 4 + 2 * segment_bytes, "{taken} bytes for {own_bytes}");
+    let known = running.spool.reader.disk.segments().unwrap().iter().map(|file| file.taken_bytes).sum::<u64>();
+    assert_eq!(known, taken, "and says so");
     let (known, blocks) = (running.spool.counters(), read(&running.spool.reader(), LONG));
     assert_eq!(blocks.len() as u64, rounds * u64::from(SHORT_TICKS) * 2);
     assert_eq!(known.damaged_blocks.load(Relaxed), 0);
