@@ -13,7 +13,7 @@
 //! recording is finished. A ledger holds no keys: a log-structured database keeps what was removed (docs/decisions/0006).
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use super::disk::Disk;
 use super::holdings::Holdings;
@@ -37,9 +37,9 @@ const PAGE_KEYS: usize = (4_096 - MAGIC.len()) / ENTRY_BYTES;
 /// # Errors
 /// `NotFound` when there is none; `InvalidData` when it is damaged; else when it cannot be read.
 pub fn read_box_key(disk: &dyn Disk) -> io::Result<BoxKey> {
-    let bytes = disk.small_file(BOX_KEY)?.ok_or(io::ErrorKind::NotFound)?;
-    let secret = bytes.first_chunk().filter(|_| bytes.len() == KEY_BYTES).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(BoxKey::new(secret))
+    let bytes = disk.small_file(BOX_KEY)?.ok_or(io::Error::new(ErrorKind::NotFound, "it is missing"))?;
+    let secret = bytes.as_slice().try_into();
+    Ok(BoxKey::new(secret.map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not 32 bytes long"))?))
 }
 
 /// The key of this box, made when there is none that can be used. One that is damaged is set aside, not overwritten.
@@ -47,11 +47,18 @@ pub fn read_box_key(disk: &dyn Disk) -> io::Result<BoxKey> {
 /// # Errors
 /// When the folder cannot be written, or it is forbidden to read the key.
 pub fn box_key(disk: &dyn Disk, entropy: &mut Entropy) -> io::Result<BoxKey> {
-    let why = match read_box_key(disk) {
-        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => e,
-        known => return known,
-    };
-    let is_missing = why.kind() == io::ErrorKind::NotFound;
+    match read_box_key(disk) {
+        Err(why) if why.kind() == ErrorKind::PermissionDenied => {
+            let remedy = "the user that the service runs as must be allowed to read it";
+            Err(io::Error::new(why.kind(), format!("{BOX_KEY}: {why}; {remedy}")))
+        }
+        Err(why) => new_box_key(disk, entropy, &why),
+        known => known,
+    }
+}
+
+fn new_box_key(disk: &dyn Disk, entropy: &mut Entropy, why: &io::Error) -> io::Result<BoxKey> {
+    let is_missing = why.kind() == ErrorKind::NotFound;
     if !is_missing || !disk.segments()?.is_empty() {
         tracing::error!(
             "{BOX_KEY} cannot be used ({why}): what was recorded with it is left alone, recording goes on in a new spool; \
@@ -62,8 +69,7 @@ pub fn box_key(disk: &dyn Disk, entropy: &mut Entropy) -> io::Result<BoxKey> {
     entropy(&mut secret)?;
     entropy(&mut tail)?;
     if !is_missing {
-        let aside = format!("{BOX_KEY}.set-aside-{:08x}", u32::from_be_bytes(tail));
-        disk.rename_small_file(BOX_KEY, &aside)?;
+        disk.rename_small_file(BOX_KEY, &format!("{BOX_KEY}.set-aside-{:08x}", u32::from_be_bytes(tail)))?;
     }
     disk.replace_small_file(BOX_KEY, &secret)?;
     Ok(BoxKey::new(&secret))

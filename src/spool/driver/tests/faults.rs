@@ -20,6 +20,7 @@ pub(super) enum Call {
     SyncLedger,
     /// One of the files of keys, or `box.key`.
     Keys,
+    ReadBoxKey,
 }
 
 /// Asked before each call: lets it pass, or fails it.
@@ -70,6 +71,9 @@ impl Disk for Hooked {
         self.folder.free_bytes()
     }
     fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        if name == keys::BOX_KEY {
+            ask(&self.hook, Call::ReadBoxKey)?;
+        }
         self.folder.small_file(name)
     }
     fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -173,6 +177,19 @@ fn trouble_and_its_end_are_announced_and_the_segment_is_left() {
     assert_eq!(running.segments(), [1, 2]);
     assert_eq!(read(&running.spool.reader(), 1).len(), 1);
     running.stop();
+}
+
+#[test]
+fn a_box_key_that_is_forbidden_is_no_reason_for_a_new_one() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).stop();
+    let before = listing(dir.path());
+    let folder = Folder { dir: dir.path().into(), is_writable: true };
+    let hook = |call| if call == Call::ReadBoxKey { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) };
+    let disk = Arc::new(Hooked { folder, hook: Arc::new(Mutex::new(hook)) });
+    let refused = Spool::start(&config(dir.path()), lock(dir.path()).unwrap(), disk, channel().0, unbounded_channel().0);
+    assert!(matches!(refused, Err(Failure::Disk(e)) if e.to_string().contains("box.key")));
+    assert_eq!(listing(dir.path()), before);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::faults::{Call, open_hooked};
+use std::os::unix::fs::MetadataExt as _;
+
 use super::*;
 
 /// The long one.
