@@ -423,6 +423,13 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_full_block_takes_sixty_bytes_more_than_its_audio() {
+        let (mut bytes, key) = (Vec::new(), SealingKey::new(Algorithm::Aes256Gcm, &[1; 32]));
+        push_block(&mut bytes, &super::super::fixture::block(1, 0, 0), &key, [5; 12]).unwrap();
+        assert_eq!(bytes.len(), BLOCK_BYTES + 60);
+    }
+
+    #[test]
     fn only_our_own_file_names_count() {
         assert_eq!(SegmentNo(7).file_name(), "segment-0000000007.nseg");
         assert_eq!(SegmentNo::from_file_name("segment-0000000007.nseg"), Some(SegmentNo(7)));

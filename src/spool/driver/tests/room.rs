@@ -1,11 +1,10 @@
 //! A long call beside many short ones keeps its own room and not theirs.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::faults::{Call, open_hooked};
-use std::os::unix::fs::MetadataExt as _;
-
 use super::*;
 
 /// The long one.
