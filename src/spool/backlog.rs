@@ -17,7 +17,7 @@ pub struct Backlog {
 /// What is written, synced and acknowledged as one.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Last descriptions (JSON) that stand in segments about to go; nobody waits for them.
+    /// Last descriptions, sealed, that stand in segments about to go; nobody waits for them.
     pub carried: Vec<(RecordingNo, Vec<u8>)>,
     /// Descriptions, one of each recording.
     pub descriptions: Vec<Recording>,

@@ -12,7 +12,7 @@ pub struct Counters {
     pub commits: AtomicU64,
     /// Blocks (or parts of them) that are durable.
     pub blocks: AtomicU64,
-    /// Bytes written to segments.
+    /// Bytes written to segments and key files.
     pub bytes_written: AtomicU64,
     /// Syncs of segments.
     pub fsyncs: AtomicU64,

@@ -52,6 +52,25 @@ pub trait Disk: Send + Sync {
     /// When the file system does not say.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// A file of a few kilobytes; none when there is none of that name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Puts a file that only this user may read in the place of the one of that name; after a crash the old or the new one is
+    /// there, after success the new one, even if the power fails.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one may still be there then.
+    fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives a file another name.
+    ///
+    /// # Errors
+    /// When the folder is not writable, or there is no such file.
+    fn rename_small_file(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Makes the folder of the ledger, which is closed, ready to be opened: half-written snapshots go, and nothing locks it.
     ///
     /// # Errors

@@ -1,33 +1,36 @@
 //! The thread `spool`: the one writer of the folder of segments and of the ledger. Takes commands from a bounded queue, folds
-//! what waits into one commit, and says what is durable. The only file of the station that touches disk, clock and threads.
+//! what waits into one commit, and says what is durable. All of the station that touches threads, clock and disk; the disk
+//! itself in `folder.rs`.
+
+mod folder;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::ops::{ControlFlow, Range};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
-use nix::libc::off_t;
-use nix::unistd::{Whence, lseek};
+use nix::fcntl::{Flock, FlockArg};
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::folder::Folder;
 use super::backlog::{Backlog, Batch};
 use super::counters::{self, Counters};
-use super::disk::{Append, Disk, Failure, ReadAt, SegmentFile};
+use super::disk::{Disk, Failure};
+use super::keys::{self, Keyring};
 use super::ledger::Ledger;
 use super::reader::Reader;
-use super::recovery::{Report, recover};
+use super::recovery::{Inventory, Report, recover};
 use super::retention;
-use super::segment::{Header, SegmentNo, SpoolId};
+use super::seal::{Algorithm, Entropy};
 use super::store::Store;
 use crate::clock::Now;
-use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage, WallTime};
+use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.
@@ -44,13 +47,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Free bytes without which the ledger is not even opened: sled cannot be trusted to survive a full disk.
-const LEDGER_ROOM_BYTES: u64 = 8 * 1024 * 1024;
-
-/// How often the lock of a ledger that was just closed is looked at, and how long in between: 5 s in all.
-const LOCK_TRIES: usize = 250;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where and how much.
 #[derive(Clone, Debug)]
@@ -141,6 +137,16 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A copy without its key.
+    #[error(
+        "spool folder {dir}: box.key: {why}; what a box recorded can be read only with its key: copy box.key from there, too"
+    )]
+    Key {
+        /// The folder.
+        dir: PathBuf,
+        /// Why there is none.
+        why: io::Error,
+    },
     /// It could not be read or mended.
     #[error("spool folder {dir}: {why}")]
     Failed {
@@ -182,8 +188,11 @@ impl Spool {
         pool: Sender<Box<[u8; BLOCK_BYTES]>>,
         events: UnboundedSender<Event>,
     ) -> Result<(Spool, Recovered), Failure> {
-        let ledger = Ledger::closed(Some(ledger_path(&config.dir)));
-        let inventory = recover(disk.as_ref(), &ledger, SpoolId(fastrand::u128(..)))?;
+        let mut entropy = entropy();
+        let box_key = keys::box_key(disk.as_ref(), &mut entropy).map_err(Failure::Disk)?;
+        let ledger = Ledger::closed(Some(ledger_path(&config.dir)), box_key);
+        let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy)?;
+        let keys = load_keys(disk.as_ref(), &ledger, &mut inventory)?;
         let recordings = unreleased(&ledger).map_err(Failure::Ledger)?;
         let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
         let recovered = Recovered {
@@ -197,8 +206,8 @@ impl Spool {
         }
         let counters = Arc::new(Counters::default());
         let reader = Reader { disk: disk.clone(), ledger: ledger.clone(), counters: counters.clone() };
-        let store =
-            Store::new(disk.clone(), ledger, counters.clone(), inventory, config.segment_bytes).map_err(Failure::Ledger)?;
+        let store = Store::new(disk.clone(), ledger, counters.clone(), inventory, keys, entropy, config.segment_bytes)
+            .map_err(Failure::Ledger)?;
         let (commands, queue) = sync_channel(QUEUE_COMMANDS);
         let writer = Writer {
             queue,
@@ -245,16 +254,32 @@ impl Spool {
 }
 
 /// Reads a spool that no daemon serves, such as one copied from a dead box, from its segments alone and without changing
-/// anything in it. A released recording is no longer in there.
+/// anything in it. It needs `box.key` and the key files, too. A released recording is no longer in there.
 ///
 /// # Errors
 /// When the folder or its segments cannot be read.
 pub fn open_offline(dir: &Path) -> Result<(Reader, Report), OpenError> {
     fs::read_dir(dir).map_err(|why| OpenError::Folder { dir: dir.into(), why })?;
     let disk = Arc::new(Folder { dir: dir.into(), is_writable: false });
-    let ledger = Ledger::closed(None);
-    let inventory = recover(disk.as_ref(), &ledger, SpoolId(0)).map_err(|why| OpenError::Failed { dir: dir.into(), why })?;
+    let box_key = keys::read_box_key(disk.as_ref()).map_err(|why| OpenError::Key { dir: dir.into(), why })?;
+    let failed = |why| OpenError::Failed { dir: dir.into(), why };
+    let ledger = Ledger::closed(None, box_key);
+    let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy()).map_err(failed)?;
+    load_keys(disk.as_ref(), &ledger, &mut inventory).map_err(failed)?;
     Ok((Reader { disk, ledger, counters: Arc::default() }, inventory.report))
+}
+
+/// The keys of what was recovered; the report then says which are lost.
+fn load_keys(disk: &dyn Disk, ledger: &Ledger, inventory: &mut Inventory) -> Result<Keyring, Failure> {
+    let mut keys = Keyring::load(disk, ledger.key(), Algorithm::of_this_cpu());
+    inventory.report.lost_keys = keys.agree(ledger, &inventory.holdings).map_err(Failure::Ledger)?;
+    Ok(keys)
+}
+
+/// The system's randomness, which blocks until there is enough of it after power-on.
+fn entropy() -> Entropy {
+    let system = SystemRandom::new();
+    Box::new(move |bytes| system.fill(bytes).map_err(|_| io::Error::other("the system has no randomness to give")))
 }
 
 fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {
@@ -262,23 +287,6 @@ fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {
     fs::create_dir_all(dir).map_err(folder)?;
     let file = OpenOptions::new().create(true).write(true).truncate(false).open(dir.join("spool.lock")).map_err(folder)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| OpenError::InUse { dir: dir.into() })
-}
-
-/// Waits until nothing locks sled's file. A thread of sled's may hold the lock a moment longer than the database is open, and
-/// sled itself, which does not wait, would call a sound ledger unusable.
-fn wait_for_lock(path: &Path) -> io::Result<()> {
-    let mut file = match File::open(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()), // it is yet to be made
-        opened => opened?,
-    };
-    for _ in 0..LOCK_TRIES {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(_) => return Ok(()), // and free again
-            Err((same, _)) => file = same,
-        }
-        std::thread::sleep(LOCK_PAUSE);
-    }
-    Err(io::Error::other(format!("{} is locked by another process; end it", path.display())))
 }
 
 fn ledger_path(dir: &Path) -> PathBuf {
@@ -334,8 +342,7 @@ impl Writer {
             }
         }
         let done = self.work();
-        self.store.close();
-        done
+        done.and(self.store.close())
     }
 
     /// Takes one command, or lets the time pass until something else is due; then all that wait and fit into one batch.
@@ -427,170 +434,6 @@ impl Writer {
             }
             Err(e) => tracing::warn!("free space is not known: {e}"),
         }
-    }
-}
-
-/// The folder on the disk: segments, `ledger/`, `spool.lock`.
-struct Folder {
-    dir: PathBuf,
-    /// Or else a copy that must not be changed.
-    is_writable: bool,
-}
-
-impl Folder {
-    fn path(&self, segment: SegmentNo) -> PathBuf {
-        self.dir.join(segment.file_name())
-    }
-
-    fn writable(&self) -> io::Result<()> {
-        if self.is_writable { Ok(()) } else { Err(ErrorKind::ReadOnlyFilesystem.into()) }
-    }
-
-    /// Makes names durable.
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
-    }
-}
-
-impl Disk for Folder {
-    fn segments(&self) -> io::Result<Vec<SegmentFile>> {
-        let mut out = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let Some(no) = entry.file_name().to_str().and_then(SegmentNo::from_file_name) else { continue };
-            let Ok(facts) = entry.metadata() else { continue }; // deleted meanwhile
-            let modified = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let modified = WallTime(i64::try_from(modified.as_micros()).unwrap_or(i64::MAX));
-            out.push(SegmentFile { no, bytes: facts.len(), taken_bytes: taken_bytes(&facts), modified });
-        }
-        out.sort_by_key(|file| file.no);
-        Ok(out)
-    }
-
-    fn open(&self, segment: SegmentNo) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(Segment(File::open(self.path(segment))?)))
-    }
-
-    fn create(&self, header: &Header) -> io::Result<Box<dyn Append>> {
-        self.writable()?;
-        let path = self.path(header.segment);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let made = file.write_all(&header.encode()).and_then(|()| file.sync_all()).and_then(|()| self.sync_names());
-        if let Err(e) = made {
-            let _ = fs::remove_file(&path); // where that fails, too, the next start sweeps it up
-            return Err(e);
-        }
-        Ok(Box::new(Segment(file)))
-    }
-
-    fn sync(&self, segment: SegmentNo) -> io::Result<()> {
-        if self.is_writable { File::open(self.path(segment))?.sync_all() } else { Ok(()) }
-    }
-
-    fn punch(&self, segment: SegmentNo, holes: &[Range<u64>]) -> io::Result<u64> {
-        self.writable()?;
-        let file = OpenOptions::new().write(true).open(self.path(segment))?;
-        for hole in holes {
-            let (from, len) = (offset(hole.start)?, offset(hole.end - hole.start)?);
-            fallocate(&file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, from, len)?;
-        }
-        Ok(taken_bytes(&file.metadata()?))
-    }
-
-    fn remove(&self, segment: SegmentNo) -> io::Result<()> {
-        self.writable()?;
-        match fs::remove_file(self.path(segment)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| self.sync_names()),
-        }
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        let facts = nix::sys::statvfs::statvfs(&self.dir)?;
-        Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
-    }
-
-    fn prepare_ledger(&self) -> io::Result<()> {
-        if !self.is_writable {
-            return Ok(()); // the ledger of a copy is left alone
-        }
-        let free_bytes = self.free_bytes()?;
-        if free_bytes < LEDGER_ROOM_BYTES {
-            return Err(io::Error::new(
-                ErrorKind::StorageFull,
-                format!("{free_bytes} bytes are free, the ledger needs {LEDGER_ROOM_BYTES} to be opened; make room on the disk"),
-            ));
-        }
-        let path = ledger_path(&self.dir);
-        fs::create_dir_all(&path)?;
-        for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        wait_for_lock(&path.join("db"))
-    }
-
-    fn sync_ledger(&self) -> io::Result<()> {
-        File::open(ledger_path(&self.dir).join("db"))?.sync_all()
-    }
-
-    fn set_ledger_aside(&self) -> io::Result<()> {
-        self.writable()?;
-        let aside = self.dir.join("ledger.set-aside");
-        match fs::remove_dir_all(&aside) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => fs::rename(ledger_path(&self.dir), aside)?,
-        }
-        self.sync_names()
-    }
-}
-
-/// In units of 512 bytes, whatever the blocks of the file system are (stat(2)).
-fn taken_bytes(facts: &fs::Metadata) -> u64 {
-    facts.blocks() * 512
-}
-
-fn offset(bytes: u64) -> io::Result<off_t> {
-    off_t::try_from(bytes).map_err(|_| ErrorKind::FileTooLarge.into())
-}
-
-struct Segment(File);
-
-impl ReadAt for Segment {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.0.read_at(&mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
-    }
-
-    fn hole_end(&self, from: u64) -> u64 {
-        // Behind the last data there is none (ENXIO): the rest is a hole, or nothing.
-        let data = offset(from).and_then(|from| Ok(lseek(&self.0, from, Whence::SeekData)?));
-        data.ok().and_then(|data| u64::try_from(data).ok()).unwrap_or(from)
-    }
-}
-
-impl Append for Segment {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn cut(&mut self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
     }
 }
 

@@ -144,6 +144,12 @@ impl Holdings {
         self.recordings.keys().copied()
     }
 
+    /// Every recording whose audio is still needed.
+    pub fn with_audio_to_keep(&self) -> BTreeSet<RecordingNo> {
+        let blocks = self.segments.values().flat_map(|segment| &segment.holds).filter(|(_, held)| held.has_block);
+        blocks.map(|(no, _)| *no).filter(|no| self.stage(*no) < Stage::Finished).collect()
+    }
+
     /// How far the audio of a recording reaches on its time line.
     pub fn kept(&self, no: RecordingNo) -> MediaTime {
         let blocks = self.recordings.get(&no).map_or(0, |traces| traces.blocks);

@@ -3,8 +3,8 @@
 //! | tree | key | value |
 //! |---|---|---|
 //! | `commits` | commit number | [`CommitIndex`], some bytes per record |
-//! | `recordings` | recording number | [`Row`], [`Recording`] as JSON |
-//! | `ids` | recording id | recording number |
+//! | `recordings` | recording number | [`Row`], [`Recording`] as JSON, sealed as in the segments |
+//! | `ids` | recording id, blinded | recording number |
 //! | `meta` | `format`, `spool`, `unfinished` | the format; the spool id; present while it is being rebuilt |
 //!
 //! Numbers are u64 in big-endian, so that sled's order is theirs. One thread writes; any may read. Nothing here is needed
@@ -17,6 +17,7 @@
 //! Recovery finds these out.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::ops::{Bound, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +25,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::CommitIndex;
-use super::segment::{SegmentNo, SpoolId};
+use super::seal::BoxKey;
+use super::segment::{SegmentNo, SpoolId, open_description};
 use crate::model::{Recording, RecordingId, RecordingNo, Stage};
 
 /// Memory that sled may use for pages; the commits of a few minutes.
@@ -40,6 +42,7 @@ const FORMAT: &[u8] = &[2];
 #[derive(Clone)]
 pub struct Ledger {
     path: Option<PathBuf>,
+    key: BoxKey,
     trees: Arc<RwLock<Option<Trees>>>,
 }
 
@@ -72,14 +75,19 @@ pub struct Described<'a> {
     pub id: &'a RecordingId,
     /// What is known beside.
     pub row: Row,
-    /// The description as JSON.
-    pub json: &'a [u8],
+    /// The description, sealed.
+    pub sealed: &'a [u8],
 }
 
 impl Ledger {
     /// A ledger in the folder `path`, or one that is gone with the last handle. It is closed: [`Ledger::reopen`] opens it.
-    pub fn closed(path: Option<PathBuf>) -> Ledger {
-        Ledger { path, trees: Arc::default() }
+    pub fn closed(path: Option<PathBuf>, key: BoxKey) -> Ledger {
+        Ledger { path, key, trees: Arc::default() }
+    }
+
+    /// The key with which its descriptions are sealed.
+    pub fn key(&self) -> &BoxKey {
+        &self.key
     }
 
     /// Drops what is open and opens it again.
@@ -156,7 +164,7 @@ impl Ledger {
         amended: &[(RecordingNo, Row)],
     ) -> io::Result<()> {
         self.with(|t| {
-            described.iter().try_for_each(|d| t.describe(d))?;
+            described.iter().try_for_each(|d| t.describe(d, &self.key))?;
             amended.iter().try_for_each(|(no, row)| t.amend(*no, *row))?;
             let key = number.to_be_bytes();
             t.commits.insert(key, index.encode())?;
@@ -172,7 +180,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be written.
     pub fn describe(&self, described: &Described<'_>) -> io::Result<()> {
-        self.with(|t| t.describe(described))
+        self.with(|t| t.describe(described, &self.key))
     }
 
     /// Corrects what is known of a recording beside its description. One that is not there stays so.
@@ -210,8 +218,8 @@ impl Ledger {
     pub fn forget_recording(&self, no: RecordingNo) -> io::Result<()> {
         self.with(|t| {
             let Some(value) = t.recordings.remove(no.0.to_be_bytes())? else { return Ok(()) };
-            match description(no, &value) {
-                Ok(recording) => t.ids.remove(recording.id.0.as_bytes()).map(drop),
+            match self.opened(no, &value) {
+                Ok(recording) => t.ids.remove(self.key.blinded(&recording.id)).map(drop),
                 Err(_) => Ok(()), // an id that leads nowhere does no harm
             }
         })
@@ -275,7 +283,7 @@ impl Ledger {
     /// When it cannot be read.
     pub fn recording(&self, no: RecordingNo) -> io::Result<Option<Recording>> {
         let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
-        value.map(|value| description(no, &value)).transpose()
+        value.map(|value| self.opened(no, &value)).transpose()
     }
 
     /// The number of the recording that last came with this id.
@@ -283,15 +291,15 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn find(&self, id: &RecordingId) -> io::Result<Option<RecordingNo>> {
-        let value = self.with(|t| t.ids.get(id.0.as_bytes()))?;
+        let value = self.with(|t| t.ids.get(self.key.blinded(id)))?;
         Ok(value.and_then(|value| number(&value)).map(RecordingNo))
     }
 
-    /// The description of a recording as it stands in the ledger: JSON, even if this version cannot read it.
+    /// The description of a recording as it stands in the ledger: sealed, and perhaps one that this version cannot read.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn description(&self, no: RecordingNo) -> io::Result<Option<Vec<u8>>> {
+    pub fn sealed_description(&self, no: RecordingNo) -> io::Result<Option<Vec<u8>>> {
         let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
         Ok(value.and_then(|value| Some(split(&value)?.1.to_vec())))
     }
@@ -304,7 +312,17 @@ impl Ledger {
         let end = before.map_or(Bound::Unbounded, |no| Bound::Excluded(no.0.to_be_bytes()));
         let range = (Bound::Unbounded, end);
         let page: Vec<_> = self.with(|t| t.recordings.range::<[u8; 8], _>(range).rev().take(limit).collect())?;
-        Ok(page.iter().filter_map(|(key, value)| number(key).map(RecordingNo).map(|no| (no, description(no, value)))).collect())
+        Ok(page.iter().filter_map(|(key, value)| number(key).map(RecordingNo).map(|no| (no, self.opened(no, value)))).collect())
+    }
+
+    fn opened(&self, no: RecordingNo, value: &[u8]) -> io::Result<Recording> {
+        let sealed = split(value).map(|(_, sealed)| sealed).unwrap_or_default();
+        let unreadable = |why: &dyn Display| {
+            io::Error::other(format!("the description of recording {no} cannot be read from the ledger: {why}"))
+        };
+        let json = open_description(no, sealed, &self.key.description_key(no));
+        let json = json.ok_or_else(|| unreadable(&"it was sealed with another box.key, or is damaged"))?;
+        serde_json::from_slice(&json).map_err(|e| unreadable(&e))
     }
 
     fn with<T>(&self, work: impl FnOnce(&Trees) -> sled::Result<T>) -> io::Result<T> {
@@ -321,11 +339,11 @@ impl Trees {
         Ok(Trees { commits: tree("commits")?, recordings: tree("recordings")?, ids: tree("ids")?, meta: tree("meta")?, db })
     }
 
-    fn describe(&self, described: &Described<'_>) -> sled::Result<()> {
+    fn describe(&self, described: &Described<'_>, box_key: &BoxKey) -> sled::Result<()> {
         let key = described.no.0.to_be_bytes();
-        let is_new = self.recordings.insert(key, [described.row.encode().as_slice(), described.json].concat())?.is_none();
+        let is_new = self.recordings.insert(key, [described.row.encode().as_slice(), described.sealed].concat())?.is_none();
         if is_new {
-            self.ids.insert(described.id.0.as_bytes(), &key)?;
+            self.ids.insert(box_key.blinded(described.id), &key)?;
         }
         Ok(())
     }
@@ -380,13 +398,13 @@ impl Row {
 }
 
 fn split(value: &[u8]) -> Option<(Row, &[u8])> {
-    let (row, json) = value.split_first_chunk::<ROW_BYTES>()?;
+    let (row, sealed) = value.split_first_chunk::<ROW_BYTES>()?;
     let stage = *STAGES.get(usize::from(row[0]))?;
     let &[first_commit, last_commit, segment, offset] = row[1..].as_chunks::<8>().0 else { return None };
     let described_at = Some((SegmentNo(u64::from_be_bytes(segment)), u64::from_be_bytes(offset)));
     let described_at = described_at.filter(|(segment, _)| segment.0 != 0);
     let (first_commit, last_commit) = (u64::from_be_bytes(first_commit), u64::from_be_bytes(last_commit));
-    Some((Row { stage, first_commit, last_commit, described_at }, json))
+    Some((Row { stage, first_commit, last_commit, described_at }, sealed))
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {
@@ -398,28 +416,26 @@ fn commit(key: &[u8], value: &[u8]) -> io::Result<(u64, CommitIndex)> {
     pair.filter(|(n, _)| *n < u64::MAX).ok_or_else(|| io::Error::other("a commit cannot be read"))
 }
 
-fn description(no: RecordingNo, value: &[u8]) -> io::Result<Recording> {
-    let json = split(value).map(|(_, json)| json).unwrap_or_default();
-    serde_json::from_slice(json)
-        .map_err(|e| io::Error::other(format!("the description of recording {no} cannot be read from the ledger: {e}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture::recording;
     use super::super::index::Entry;
-    use super::super::segment::What;
+    use super::super::segment::{What, seal_description};
     use super::*;
 
     fn open() -> Ledger {
-        let ledger = Ledger::closed(None);
+        let ledger = Ledger::closed(None, BoxKey::new(&[1; 32]));
         ledger.reopen().unwrap();
         ledger
     }
 
     fn describe(ledger: &Ledger, recording: &Recording, row: Row) {
-        let json = serde_json::to_vec(recording).unwrap();
-        ledger.describe(&Described { no: recording.no, id: &recording.id, row, json: &json }).unwrap();
+        describe_as(ledger, recording.no, &recording.id, row, &serde_json::to_vec(recording).unwrap());
+    }
+
+    fn describe_as(ledger: &Ledger, no: RecordingNo, id: &RecordingId, row: Row, json: &[u8]) {
+        let sealed = seal_description(no, json, &ledger.key.description_key(no), [5; 12]).unwrap();
+        ledger.describe(&Described { no, id, row, sealed: &sealed }).unwrap();
     }
 
     fn commit_of(no: u64) -> CommitIndex {
@@ -474,10 +490,10 @@ mod tests {
         let ledger = open();
         let row = Row { stage: Stage::Ended, first_commit: 0, last_commit: 0, described_at: None };
         let id = RecordingId("x".into());
-        ledger.describe(&Described { no: RecordingNo(1), id: &id, row, json: b"{\"later\":1}" }).unwrap();
+        describe_as(&ledger, RecordingNo(1), &id, row, b"{\"later\":1}");
         describe(&ledger, &recording(2, Stage::Ended), row);
         assert!(ledger.recording(RecordingNo(1)).is_err());
-        assert_eq!(ledger.description(RecordingNo(1)).unwrap().as_deref(), Some(b"{\"later\":1}".as_slice()));
+        assert!(ledger.sealed_description(RecordingNo(1)).unwrap().is_some());
         let page = ledger.page(None, 9).unwrap();
         assert!(page[0].1.is_ok() && page[1].1.is_err(), "the others are listed all the same");
         ledger.forget_recording(RecordingNo(1)).unwrap();

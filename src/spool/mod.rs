@@ -1,8 +1,8 @@
 //! The spool: keeps blocks and descriptions safe from the moment they are handed over until the recording is finished.
 //!
 //! ```text
-//! rtp: blocks ───────────┐                ┌─► segment-0000000001.nseg …   the audio and the descriptions, append-only
-//!                        ├─► driver ──────┤
+//! rtp: blocks ───────────┐                ┌─► segment-0000000001.nseg …   the audio and the descriptions, sealed, append-only
+//!                        ├─► driver ──────┼─► box.key, keys-ID, .copy     the keys; destroyed one by one
 //! main: descriptions ────┘  thread spool  └─► ledger/ (sled)              what stands where; can be made anew
 //!                             │     ▲
 //! main: what is durable ◄─────┘     └── reader ──► finish: one recording's blocks;  web, command line: descriptions
@@ -18,6 +18,8 @@
 //! | file | what it is responsible for |
 //! |---|---|
 //! | [`segment`] | the format of segment files, drawn there; [`scan`] reads one without a ledger |
+//! | [`seal`] | how what a record says is sealed, and which key comes from which |
+//! | [`keys`] | the box's key and the recordings' keys on the disk: made, found, destroyed |
 //! | [`index`] | the ledger's value for one commit |
 //! | [`ledger`] | keys and values in sled, and sled's moods |
 //! | [`backlog`] | what waits, and what is given up if the disk fails for too long |
@@ -39,11 +41,13 @@ mod fixture;
 pub mod holdings;
 pub mod holes;
 pub mod index;
+pub mod keys;
 pub mod ledger;
 pub mod reader;
 pub mod recovery;
 pub mod retention;
 pub mod scan;
+pub mod seal;
 pub mod segment;
 pub mod stand_in;
 pub mod store;

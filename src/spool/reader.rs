@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::counters::{self, Counters};
 use super::disk::{Disk, ReadAt};
+use super::keys;
 use super::ledger::Ledger;
+use super::seal::SealingKey;
 use super::segment::{Record, SegmentNo, What};
 use crate::model::{BlockNo, BlockSource, Damage, LegNo, Recording, RecordingId, RecordingNo, StoredBlock};
 
@@ -78,7 +80,8 @@ impl Reader {
 impl BlockSource for Reader {
     /// Memory: 32 bytes per part, 0.5 MB for an hour of two legs.
     fn blocks(&self, no: RecordingNo) -> io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>> {
-        let mut segment = Cursor { disk: self.disk.as_ref(), open: None };
+        let key = keys::find(self.disk.as_ref(), self.ledger.key(), no);
+        let mut segment = Cursor { disk: self.disk.as_ref(), key, open: None };
         Ok(Box::new(self.parts(no)?.into_iter().map(move |part| {
             segment.read(no, &part).map_err(|what| {
                 counters::add(&self.counters.damaged_blocks, 1);
@@ -99,11 +102,13 @@ struct Part {
 /// Keeps the last segment open, because the next part mostly stands in it as well.
 struct Cursor<'a> {
     disk: &'a dyn Disk,
+    key: Option<SealingKey>,
     open: Option<(SegmentNo, Box<dyn ReadAt>)>,
 }
 
 impl Cursor<'_> {
     fn read(&mut self, recording: RecordingNo, part: &Part) -> Result<StoredBlock, String> {
+        let key = self.key.as_ref().ok_or("the key is gone: destroyed when the recording was finished, or lost")?;
         let file = match self.open.take().filter(|(no, _)| *no == part.segment) {
             Some((_, file)) => file,
             None => self.disk.open(part.segment).map_err(|e| format!("the segment cannot be opened: {e}"))?,
@@ -112,7 +117,7 @@ impl Cursor<'_> {
         let mut bytes = vec![0; usize::try_from(part.len).map_err(|e| e.to_string())?];
         let read = file.read_at(&mut bytes, part.offset).map_err(|e| format!("the record cannot be read: {e}"))?;
         let record = Record::check(&bytes[..read.min(bytes.len())])?;
-        let block = record.block().ok_or("the record is not a block")?;
+        let block = record.block(key)?;
         if (record.recording, block.leg, block.number) != (recording, part.leg, part.number) {
             return Err("the record is another block than the ledger says".into());
         }

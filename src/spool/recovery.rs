@@ -11,7 +11,7 @@
 //!
 //! Until 3 is done the ledger is marked as unfinished, so a crash in between leads to a new beginning.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -21,7 +21,8 @@ use super::holdings::Holdings;
 use super::index::{CommitIndex, Entry};
 use super::ledger::{Described, Ledger, Row};
 use super::scan::{Found, Place, Scan};
-use super::segment::{HEADER_BYTES, Header, Record, SegmentNo, SpoolId, What};
+use super::seal::{Entropy, Nonce};
+use super::segment::{HEADER_BYTES, Header, Record, SegmentNo, What, open_description, seal_description};
 use super::stand_in::StandIn;
 use crate::model::{Recording, RecordingNo, Stage};
 
@@ -34,8 +35,6 @@ const LISTED_DAMAGE: usize = 100;
 /// Ledger and segments agree; this is what they hold.
 #[derive(Debug)]
 pub struct Inventory {
-    /// The spool's id.
-    pub spool: SpoolId,
     /// What each segment holds.
     pub holdings: Holdings,
     /// Number of the next segment.
@@ -59,23 +58,25 @@ pub struct Report {
     pub damaged: Vec<(SegmentNo, Range<u64>)>,
     /// Bytes in all such ranges.
     pub damaged_bytes: u64,
-    /// Segments of another spool, which are left alone.
+    /// Segments of another spool, sealed with another `box.key`, which are left alone.
     pub foreign: Vec<SegmentNo>,
     /// Recordings whose description was lost.
     pub stand_ins: Vec<RecordingNo>,
+    /// Recordings with audio that nobody can open any more.
+    pub lost_keys: Vec<RecordingNo>,
 }
 
-/// Opens `ledger` and makes it agree with the segments of `disk`. `fresh` becomes the id of a spool that is new.
+/// Opens `ledger` and makes it agree with those segments of `disk` that belong to its key.
 ///
 /// # Errors
 /// When segments cannot be read, or not even an empty ledger can be opened.
-pub fn recover(disk: &dyn Disk, ledger: &Ledger, fresh: SpoolId) -> Result<Inventory, Failure> {
+pub fn recover(disk: &dyn Disk, ledger: &Ledger, entropy: &mut Entropy) -> Result<Inventory, Failure> {
     let segments = list(disk).map_err(Failure::Disk)?;
-    match Recovery::open(disk, ledger, &segments, fresh).and_then(Recovery::run) {
+    match Recovery::open(disk, ledger, &segments).and_then(|recovery| recovery.run(entropy)) {
         Err(Failure::Ledger(why)) => {
             ledger.close();
             disk.set_ledger_aside().map_err(Failure::Disk)?;
-            let mut inventory = Recovery::open(disk, ledger, &segments, fresh)?.run()?;
+            let mut inventory = Recovery::open(disk, ledger, &segments)?.run(entropy)?;
             inventory.report.rebuilt = Some(why.to_string());
             Ok(inventory)
         }
@@ -110,7 +111,6 @@ struct Recovery<'a> {
     disk: &'a dyn Disk,
     ledger: &'a Ledger,
     segments: Listed,
-    spool: SpoolId,
     next_segment: SegmentNo,
     next_commit: u64,
     /// What the ledger's commits cover of each segment.
@@ -127,13 +127,13 @@ struct Recovery<'a> {
 
 impl<'a> Recovery<'a> {
     /// Step 1, as far as it can be told without what the commits say.
-    fn open(disk: &'a dyn Disk, ledger: &'a Ledger, listed: &Listed, fresh: SpoolId) -> Result<Recovery<'a>, Failure> {
+    fn open(disk: &'a dyn Disk, ledger: &'a Ledger, listed: &Listed) -> Result<Recovery<'a>, Failure> {
         ledger.close();
         disk.prepare_ledger().map_err(Failure::Disk)?;
         ledger.reopen().map_err(Failure::Ledger)?;
         let known = ledger.spool().map_err(Failure::Ledger)?;
         let last = ledger.last_commit().map_err(Failure::Ledger)?;
-        let spool = whose(listed, known).unwrap_or(fresh);
+        let spool = ledger.key().spool();
         if known.is_some_and(|id| id != spool) {
             return Err(distrust("it belongs to another spool"));
         }
@@ -149,7 +149,6 @@ impl<'a> Recovery<'a> {
             disk,
             ledger,
             segments,
-            spool,
             next_segment: SegmentNo(last_segment.saturating_add(1)),
             next_commit,
             covered: BTreeMap::new(),
@@ -165,7 +164,7 @@ impl<'a> Recovery<'a> {
         Ok(recovery)
     }
 
-    fn run(mut self) -> Result<Inventory, Failure> {
+    fn run(mut self, entropy: &mut Entropy) -> Result<Inventory, Failure> {
         self.segments.iter().for_each(|(file, _)| self.holdings.add_segment(file.no, file.taken_bytes));
         let lost = self.read_commits().map_err(Failure::Ledger)?;
         let last_known = self.covered.keys().next_back().copied();
@@ -177,7 +176,7 @@ impl<'a> Recovery<'a> {
             }
             self.segments.push((file, header));
         }
-        self.take_stock(&lost).map_err(Failure::Ledger)?;
+        self.take_stock(&lost, entropy).map_err(Failure::Ledger)?;
         if self.marked {
             self.read_back()?;
             self.ledger.end_rebuild().map_err(Failure::Ledger)?;
@@ -185,7 +184,6 @@ impl<'a> Recovery<'a> {
         let last_used = self.ledger.rows().map_err(Failure::Ledger)?.keys().next_back().map_or(0, |no| no.0);
         let noted = self.segments.iter().filter_map(|(_, header)| *header).map(|h| h.next_recording.0).max().unwrap_or(0);
         Ok(Inventory {
-            spool: self.spool,
             holdings: self.holdings,
             next_segment: self.next_segment,
             next_commit: self.next_commit,
@@ -281,10 +279,10 @@ impl<'a> Recovery<'a> {
     }
 
     /// Step 3, and the rest of 1.
-    fn take_stock(&mut self, lost: &[(u64, CommitIndex)]) -> io::Result<()> {
+    fn take_stock(&mut self, lost: &[(u64, CommitIndex)], entropy: &mut Entropy) -> io::Result<()> {
         for (no, (segment, place)) in std::mem::take(&mut self.descriptions) {
             match self.read_description(segment, place) {
-                Some((recording, json)) => self.describe(no, &recording, &json)?,
+                Some((recording, sealed)) => self.describe(no, &recording, &sealed)?,
                 None => self.note_damage(segment, place.offset..place.offset + u64::from(place.len)),
             }
         }
@@ -305,7 +303,7 @@ impl<'a> Recovery<'a> {
             if !self.is_new && self.holdings.row(no).is_some_and(|told| told.described_at.is_some()) {
                 return Err(io::Error::other(format!("it does not know recording {no}")));
             }
-            self.stand_in(no)?;
+            self.stand_in(no, entropy)?;
         }
         Ok(())
     }
@@ -341,18 +339,19 @@ impl<'a> Recovery<'a> {
     fn read_description(&self, segment: SegmentNo, place: Place) -> Option<(Recording, Vec<u8>)> {
         let mut bytes = vec![0; usize::try_from(place.len).ok()?];
         self.disk.open(segment).ok()?.read_at(&mut bytes, place.offset).ok()?;
-        let json = Record::check(&bytes).ok()?.description()?;
-        let recording: Recording = serde_json::from_slice(json).ok()?;
-        (recording.no == place.recording).then(|| (recording, json.to_vec()))
+        let sealed = Record::check(&bytes).ok()?.description()?;
+        let json = open_description(place.recording, sealed, &self.ledger.key().description_key(place.recording))?;
+        let recording: Recording = serde_json::from_slice(&json).ok()?;
+        (recording.no == place.recording).then(|| (recording, sealed.to_vec()))
     }
 
-    fn describe(&mut self, no: RecordingNo, recording: &Recording, json: &[u8]) -> io::Result<()> {
+    fn describe(&mut self, no: RecordingNo, recording: &Recording, sealed: &[u8]) -> io::Result<()> {
         self.holdings.set_stage(no, recording.stage);
         let Some(row) = self.holdings.row(no) else { return Ok(()) }; // it was found, so there is one
-        self.ledger.describe(&Described { no, id: &recording.id, row, json })
+        self.ledger.describe(&Described { no, id: &recording.id, row, sealed })
     }
 
-    fn stand_in(&mut self, no: RecordingNo) -> io::Result<()> {
+    fn stand_in(&mut self, no: RecordingNo, entropy: &mut Entropy) -> io::Result<()> {
         let mut stand_in = StandIn::default();
         let mut first_segment = None;
         self.ledger.for_each_commit(0..=u64::MAX - 1, |_, index| {
@@ -364,14 +363,17 @@ impl<'a> Recovery<'a> {
         })?;
         let file = self.segments.iter().find(|(file, _)| Some(file.no) == first_segment);
         let seen = file.map(|(file, _)| file.modified).unwrap_or_default();
-        let recording = stand_in.recording(self.spool, no, seen);
+        let recording = stand_in.recording(self.ledger.key().spool(), no, seen);
         self.report.stand_ins.push(no);
-        self.describe(no, &recording, &serde_json::to_vec(&recording)?)
+        let (json, mut nonce) = (serde_json::to_vec(&recording)?, Nonce::default());
+        entropy(&mut nonce)?;
+        let sealed = seal_description(no, &json, &self.ledger.key().description_key(no), nonce)?;
+        self.describe(no, &recording, &sealed)
     }
 
     fn mark(&mut self) -> Result<(), Failure> {
         if !self.marked {
-            self.ledger.begin_rebuild(self.spool).map_err(Failure::Ledger)?;
+            self.ledger.begin_rebuild(self.ledger.key().spool()).map_err(Failure::Ledger)?;
             self.marked = true;
         }
         Ok(())
@@ -383,13 +385,6 @@ impl<'a> Recovery<'a> {
             self.report.damaged.push((segment, range));
         }
     }
-}
-
-/// The id of the spool: the ledger's, if any segment confirms it, or else the newest segment's.
-fn whose(listed: &Listed, known: Option<SpoolId>) -> Option<SpoolId> {
-    let ids: BTreeSet<u128> = listed.iter().filter_map(|(_, header)| *header).map(|header| header.spool.0).collect();
-    let newest = listed.iter().rev().find_map(|(_, header)| *header).map(|header| header.spool);
-    known.filter(|id| ids.is_empty() || ids.contains(&id.0)).or(newest)
 }
 
 fn distrust(why: &str) -> Failure {
@@ -407,11 +402,14 @@ impl fmt::Display for Report {
         }
         if !self.foreign.is_empty() {
             let names: Vec<String> = self.foreign.iter().map(|no| no.file_name()).collect();
-            write!(f, "; of another spool and left alone: {}; move them to a folder of their own", names.join(", "))?;
+            let what = "sealed with another box.key and left alone";
+            write!(f, "; {what}: {}; put the right key back, or move them to a folder of their own", names.join(", "))?;
         }
-        if !self.stand_ins.is_empty() {
-            let numbers: Vec<String> = self.stand_ins.iter().map(RecordingNo::to_string).collect();
-            write!(f, "; description lost, audio kept: recordings {}", numbers.join(", "))?;
+        for (what, numbers) in [("description lost, audio kept", &self.stand_ins), ("key lost, audio gone", &self.lost_keys)] {
+            if !numbers.is_empty() {
+                let numbers: Vec<String> = numbers.iter().map(RecordingNo::to_string).collect();
+                write!(f, "; {what}: recordings {}", numbers.join(", "))?;
+            }
         }
         Ok(())
     }

@@ -17,20 +17,24 @@
 //!                                                  │ block number       4 │
 //!                                                  │ runs: start, length  │ 2 + 2 each; as many as the header has room for
 //!                                                  ├──────────────────────┤
-//!                                                  │ payload              │ block: the bytes of all runs in turn
+//!                                                  │ payload: nonce    12 │
+//!                                                  │   sealed             │ block: the bytes of all runs in turn
 //!                                                  │                      │ description: `model::Recording` as JSON
+//!                                                  │   tag             16 │ of all before it, from the magic on
 //!                                                  │ CRC-32C            4 │ of all before it, from the magic on
 //!                                                  └──────────────────────┘
 //! ```
 //!
 //! "Next recording" and "first commit" are what must outlive a lost ledger although no record may say it any longer: which
-//! recording numbers were used, and how far a ledger must reach not to be an outdated one. Records of an unknown kind
-//! are skipped, so a kind with a sealed payload can be added under the same version.
+//! recording numbers were used, and how far a ledger must reach not to be an outdated one. Records of an unknown kind are
+//! skipped. The CRC is over the bytes on the disk, so damage is found without any key; the tag tells that nobody changed
+//! what the record says of itself ([`super::seal`]).
 
-use std::fmt;
+use std::{fmt, io};
 
 use heapless::Vec as Fixed;
 
+use super::seal::{Nonce, SEAL_BYTES, SealingKey};
 use crate::model::block::{Law, MAX_RUNS};
 use crate::model::{BLOCK_BYTES, Block, BlockNo, LegNo, RecordingNo, Run, StoredBlock};
 
@@ -96,13 +100,13 @@ impl Header {
         out.extend_from_slice(&self.segment.0.to_be_bytes());
         out.extend_from_slice(&self.next_recording.0.to_be_bytes());
         out.extend_from_slice(&self.first_commit.to_be_bytes());
-        seal(&mut out, 0);
+        push_crc(&mut out, 0);
         out
     }
 
     /// Reads a header; none when it is damaged, or of a format version that is not known.
     pub fn parse(bytes: &[u8]) -> Option<Header> {
-        let mut rest = unsealed(bytes.get(..HEADER_BYTES)?)?;
+        let mut rest = without_crc(bytes.get(..HEADER_BYTES)?)?;
         if &take::<8>(&mut rest)? != HEADER_MAGIC {
             return None;
         }
@@ -134,8 +138,7 @@ pub enum What {
 pub struct Record<'a> {
     /// Whose it is.
     pub recording: RecordingNo,
-    kind: u8,
-    own_header: &'a [u8],
+    header: &'a [u8],
     payload: &'a [u8],
 }
 
@@ -159,18 +162,17 @@ impl<'a> Record<'a> {
         if Record::length(bytes) != Some(bytes.len()) {
             return Err("no record of the expected length begins here");
         }
-        let body = unsealed(bytes).ok_or("the CRC does not match")?;
+        let body = without_crc(bytes).ok_or("the CRC does not match")?;
         let (header, payload) = body.split_at_checked(usize::from(bytes[5])).ok_or("the header is longer than the record")?;
-        let mut recording = &header[PREFIX_BYTES..];
-        let number = take(&mut recording).ok_or("the header is too short")?;
-        Ok(Record { recording: RecordingNo(u64::from_be_bytes(number)), kind: bytes[4], own_header: recording, payload })
+        let number = take(&mut &header[PREFIX_BYTES..]).ok_or("the header is too short")?;
+        Ok(Record { recording: RecordingNo(u64::from_be_bytes(number)), header, payload })
     }
 
     /// What it is about; none when it is of a kind that a later version writes, or makes no sense.
     pub fn what(&self) -> Option<What> {
-        match self.kind {
+        match self.header[4] {
             KIND_BLOCK => {
-                let &[leg, _law, a, b, c, d] = self.own_header.first_chunk::<6>()?;
+                let &[leg, _law, a, b, c, d] = self.own_header().first_chunk::<6>()?;
                 Some(What::Block { leg: LegNo(leg), number: BlockNo(u32::from_be_bytes([a, b, c, d])) })
             }
             KIND_DESCRIPTION => Some(What::Description),
@@ -178,21 +180,29 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The description's JSON, if it is one.
+    /// The description as it was sealed, if it is one; see [`open_description`].
     pub fn description(&self) -> Option<&'a [u8]> {
-        (self.kind == KIND_DESCRIPTION).then_some(self.payload)
+        (self.what() == Some(What::Description)).then_some(self.payload)
     }
 
-    /// The block, if it is one and its runs fit a block and the bytes that are there.
-    pub fn block(&self) -> Option<StoredBlock> {
+    /// Opens the block.
+    ///
+    /// # Errors
+    /// When it is no block, was sealed with another key, or does not fit what its header says.
+    pub fn block(&self, key: &SealingKey) -> Result<StoredBlock, &'static str> {
+        let bytes = key.open(self.header, self.payload).ok_or("the record was sealed with another key")?;
+        self.open_block(bytes).ok_or("the record is not a block")
+    }
+
+    fn open_block(&self, bytes: Vec<u8>) -> Option<StoredBlock> {
         let Some(What::Block { leg, number }) = self.what() else { return None };
-        let law = match self.own_header.get(1)? {
+        let law = match self.own_header().get(1)? {
             0 => Law::Pcmu,
             1 => Law::Pcma,
             _ => return None,
         };
         let (mut runs, mut end, mut total) = (Fixed::new(), 0, 0);
-        for run in self.own_header.get(6..)?.chunks(4) {
+        for run in self.own_header().get(6..)?.chunks(4) {
             let &[a, b, c, d] = run.first_chunk::<4>()?;
             let run = Run { start: u16::from_be_bytes([a, b]), len: u16::from_be_bytes([c, d]) };
             if usize::from(run.start) < end {
@@ -202,13 +212,21 @@ impl<'a> Record<'a> {
             total += usize::from(run.len);
             runs.push(run).ok()?;
         }
-        let fits = end <= BLOCK_BYTES && total == self.payload.len();
-        fits.then(|| StoredBlock { leg, number, law, runs, bytes: self.payload.to_vec() })
+        let fits = end <= BLOCK_BYTES && total == bytes.len();
+        fits.then_some(StoredBlock { leg, number, law, runs, bytes })
+    }
+
+    /// What only records of this kind say.
+    fn own_header(&self) -> &'a [u8] {
+        &self.header[COMMON_BYTES..] // it was long enough when it was checked
     }
 }
 
-/// Appends the record of a block; a run that reaches beyond the block is left out.
-pub fn push_block(out: &mut Vec<u8>, block: &Block) {
+/// Appends the record of a block, sealed in place; a run that reaches beyond the block is left out.
+///
+/// # Errors
+/// None that a block could cause.
+pub fn push_block(out: &mut Vec<u8>, block: &Block, key: &SealingKey, nonce: Nonce) -> io::Result<()> {
     let mut own: Fixed<u8, { 6 + 4 * MAX_RUNS }> = Fixed::new();
     let _ = own.push(block.leg.0); // `own` has room for the six bytes and MAX_RUNS runs, the most a block has
     let _ = own.push(match block.law {
@@ -217,28 +235,51 @@ pub fn push_block(out: &mut Vec<u8>, block: &Block) {
     });
     let _ = own.extend_from_slice(&block.number.0.to_be_bytes());
     let kept = || block.runs.iter().filter_map(|run| Some((run, bytes_of(block, *run)?)));
-    let mut payload = 0;
+    let mut payload = SEAL_BYTES as u32;
     for (run, bytes) in kept() {
         let _ = own.extend_from_slice(&run.start.to_be_bytes());
         let _ = own.extend_from_slice(&run.len.to_be_bytes());
         payload += u32::try_from(bytes.len()).unwrap_or(0); // at most BLOCK_BYTES
     }
     let start = push_header(out, KIND_BLOCK, block.recording, payload, &own);
-    kept().for_each(|(_, bytes)| out.extend_from_slice(bytes));
-    seal(out, start);
+    key.seal(out, start, nonce, |out| kept().for_each(|(_, bytes)| out.extend_from_slice(bytes)))?;
+    push_crc(out, start);
+    Ok(())
 }
 
-/// Appends the record of a description.
+/// Seals a description, the same for segment and ledger.
 ///
 /// # Errors
-/// When `json` is over 4 GiB.
-pub fn push_description(out: &mut Vec<u8>, recording: RecordingNo, json: &[u8]) -> std::io::Result<()> {
-    let length = u32::try_from(json.len())
-        .map_err(|_| std::io::Error::other(format!("the description of recording {recording} is over 4 GiB")))?;
-    let start = push_header(out, KIND_DESCRIPTION, recording, length, &[]);
-    out.extend_from_slice(json);
-    seal(out, start);
+/// When `json` is near 4 GiB.
+pub fn seal_description(recording: RecordingNo, json: &[u8], key: &SealingKey, nonce: Nonce) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(COMMON_BYTES + SEAL_BYTES + json.len());
+    push_description_header(&mut out, recording, json.len() + SEAL_BYTES)?;
+    key.seal(&mut out, 0, nonce, |out| out.extend_from_slice(json))?;
+    Ok(out.split_off(COMMON_BYTES))
+}
+
+/// The JSON of a sealed description; none when it is another's, or damaged.
+pub fn open_description(recording: RecordingNo, sealed: &[u8], key: &SealingKey) -> Option<Vec<u8>> {
+    let mut header = Vec::with_capacity(COMMON_BYTES);
+    push_description_header(&mut header, recording, sealed.len()).ok()?;
+    key.open(&header, sealed)
+}
+
+/// Appends the record of a sealed description.
+///
+/// # Errors
+/// When it is over 4 GiB.
+pub fn push_description(out: &mut Vec<u8>, recording: RecordingNo, sealed: &[u8]) -> io::Result<()> {
+    let start = push_description_header(out, recording, sealed.len())?;
+    out.extend_from_slice(sealed);
+    push_crc(out, start);
     Ok(())
+}
+
+fn push_description_header(out: &mut Vec<u8>, recording: RecordingNo, payload: usize) -> io::Result<usize> {
+    let payload = u32::try_from(payload)
+        .map_err(|_| io::Error::other(format!("the description of recording {recording} is over 4 GiB")))?;
+    Ok(push_header(out, KIND_DESCRIPTION, recording, payload, &[]))
 }
 
 fn bytes_of(block: &Block, run: Run) -> Option<&[u8]> {
@@ -256,14 +297,14 @@ fn push_header(out: &mut Vec<u8>, kind: u8, recording: RecordingNo, payload: u32
     start
 }
 
-fn seal(out: &mut Vec<u8>, start: usize) {
+fn push_crc(out: &mut Vec<u8>, start: usize) {
     let crc = crc32c::crc32c(&out[start..]);
     out.extend_from_slice(&crc.to_be_bytes());
 }
 
-/// `sealed` without its CRC, if that holds.
-fn unsealed(sealed: &[u8]) -> Option<&[u8]> {
-    let (body, crc) = sealed.split_last_chunk::<CRC_BYTES>()?;
+/// `bytes` without the CRC at their end, if that holds.
+fn without_crc(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
     (crc32c::crc32c(body) == u32::from_be_bytes(*crc)).then_some(body)
 }
 
@@ -277,6 +318,8 @@ fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::super::seal::Algorithm;
+    use super::super::seal::tests::BOTH;
     use super::*;
 
     /// Any block whose runs are ascending and do not touch.
@@ -303,22 +346,44 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn a_block_comes_back_as_it_was(block in any_block()) {
-            let mut bytes = vec![7; 3];
-            push_block(&mut bytes, &block);
-            let record = Record::check(&bytes[3..]).unwrap();
-            prop_assert_eq!(record.recording, block.recording);
-            prop_assert_eq!(record.what(), Some(What::Block { leg: block.leg, number: block.number }));
-            prop_assert_eq!(record.block(), Some(stored(&block)));
-            prop_assert_eq!(record.description(), None);
+            for algorithm in BOTH {
+                let (key, other) = (SealingKey::new(algorithm, &[1; 32]), SealingKey::new(algorithm, &[2; 32]));
+                let mut bytes = vec![7; 3];
+                push_block(&mut bytes, &block, &key, [5; 12]).unwrap();
+                let record = Record::check(&bytes[3..]).unwrap();
+                prop_assert_eq!(record.recording, block.recording);
+                prop_assert_eq!(record.what(), Some(What::Block { leg: block.leg, number: block.number }));
+                prop_assert_eq!(record.block(&key), Ok(stored(&block)));
+                prop_assert_eq!(record.block(&other), Err("the record was sealed with another key"));
+                prop_assert_eq!(record.description(), None);
+            }
+        }
+
+        #[test]
+        fn a_changed_record_is_refused_even_if_its_crc_is_right(block in any_block(), at: prop::sample::Index, flip in 1..=u8::MAX) {
+            let key = SealingKey::new(Algorithm::ChaCha20Poly1305, &[1; 32]);
+            let mut bytes = Vec::new();
+            push_block(&mut bytes, &block, &key, [5; 12]).unwrap();
+            bytes.truncate(bytes.len() - CRC_BYTES);
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            push_crc(&mut bytes, 0);
+            prop_assert!(Record::check(&bytes).and_then(|record| record.block(&key)).is_err());
         }
 
         #[test]
         fn a_description_comes_back_as_it_was(no: u64, json: Vec<u8>) {
+            let key = SealingKey::new(Algorithm::ChaCha20Poly1305, &[1; 32]);
+            let no = RecordingNo(no);
+            let sealed = seal_description(no, &json, &key, [5; 12]).unwrap();
             let mut bytes = Vec::new();
-            push_description(&mut bytes, RecordingNo(no), &json).unwrap();
+            push_description(&mut bytes, no, &sealed).unwrap();
             let record = Record::check(&bytes).unwrap();
-            prop_assert_eq!(record.description(), Some(json.as_slice()));
-            prop_assert_eq!((record.recording, record.what(), record.block()), (RecordingNo(no), Some(What::Description), None));
+            prop_assert_eq!(record.description(), Some(sealed.as_slice()));
+            prop_assert_eq!((record.recording, record.what()), (no, Some(What::Description)));
+            prop_assert_eq!(record.block(&key), Err("the record is not a block"));
+            prop_assert_eq!(open_description(no, &sealed, &key), Some(json));
+            prop_assert_eq!(open_description(RecordingNo(no.0 ^ 1), &sealed, &key), None);
         }
 
         #[test]
@@ -326,12 +391,13 @@ pub(super) mod tests {
             let _ = (Header::parse(&bytes), Record::check(&bytes));
             // Right by its CRC but senseless: another version wrote it, or somebody who means harm.
             let own = &own[..own.len().min(200)];
+            let key = SealingKey::new(Algorithm::ChaCha20Poly1305, &[1; 32]);
             let mut record = Vec::new();
-            push_header(&mut record, kind, RecordingNo(1), u32::try_from(payload.len()).unwrap(), own);
-            record.extend_from_slice(&payload);
-            seal(&mut record, 0);
+            push_header(&mut record, kind, RecordingNo(1), u32::try_from(payload.len() + SEAL_BYTES).unwrap(), own);
+            key.seal(&mut record, 0, [5; 12], |out| out.extend_from_slice(&payload)).unwrap();
+            push_crc(&mut record, 0);
             let checked = Record::check(&record).unwrap();
-            let _ = (checked.what(), checked.block(), checked.description());
+            let _ = (checked.what(), checked.block(&key), checked.description());
         }
 
         #[test]
@@ -351,9 +417,16 @@ pub(super) mod tests {
         let runs = [Run { start: 10, len: 2 }, Run { start: 3_999, len: 2 }].into_iter().collect();
         let (recording, leg, number, law) = (RecordingNo(1), LegNo(0), BlockNo(0), Law::Pcmu);
         let block = Block { recording, leg, number, law, runs, samples: Box::new([1; BLOCK_BYTES]) };
-        let mut bytes = Vec::new();
-        push_block(&mut bytes, &block);
-        assert_eq!(Record::check(&bytes).unwrap().block().unwrap().bytes, [1, 1]);
+        let (mut bytes, key) = (Vec::new(), SealingKey::new(Algorithm::Aes256Gcm, &[1; 32]));
+        push_block(&mut bytes, &block, &key, [5; 12]).unwrap();
+        assert_eq!(Record::check(&bytes).unwrap().block(&key).unwrap().bytes, [1, 1]);
+    }
+
+    #[test]
+    fn a_full_block_takes_sixty_bytes_more_than_its_audio() {
+        let (mut bytes, key) = (Vec::new(), SealingKey::new(Algorithm::Aes256Gcm, &[1; 32]));
+        push_block(&mut bytes, &super::super::fixture::block(1, 0, 0), &key, [5; 12]).unwrap();
+        assert_eq!(bytes.len(), BLOCK_BYTES + 60);
     }
 
     #[test]

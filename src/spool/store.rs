@@ -1,6 +1,9 @@
 //! The one writer: turns a batch into records of the open segment, then into a commit of the ledger, and deletes segments
 //! whose time is over.
 //!
+//! Nothing is written that is not sealed: a recording's key is on the disk before its first block, and destroyed when the
+//! recording is finished.
+//!
 //! A batch is durable when [`Store::commit`] returns: first its records are on the disk, then the ledger knows them. After a
 //! failed write or sync a segment is never written to again, because the kernel may have dropped the pages it could not write
 //! and report the next sync as good; the batch goes into a new segment. After a failure of the ledger recovery finds
@@ -15,9 +18,11 @@ use super::counters::{self, Counters};
 use super::disk::{Append, Disk, Failure};
 use super::holes::Holes;
 use super::index::{CommitIndex, Entry};
+use super::keys::Keyring;
 use super::ledger::{Described, Ledger};
 use super::recovery::{Inventory, recover};
-use super::segment::{HEADER_BYTES, Header, SegmentNo, What, push_block, push_description};
+use super::seal::{BoxKey, Entropy, Nonce};
+use super::segment::{HEADER_BYTES, Header, SegmentNo, What, push_block, push_description, seal_description};
 use crate::model::{Recording, RecordingNo, Stage};
 
 /// Released recordings that the ledger remembers.
@@ -30,9 +35,12 @@ pub struct Store {
     counters: Arc<Counters>,
     segment_bytes: u64,
     inventory: Inventory,
+    keys: Keyring,
+    entropy: Entropy,
     open: Option<Open>,
-    /// The records of one batch; kept for its capacity.
+    /// The records of one batch and the nonces they are sealed with; kept for their capacity.
     buffer: Vec<u8>,
+    nonces: Vec<u8>,
     /// The ledger failed: it must agree with the segments again before anything is entered.
     recover_first: bool,
     /// Something happened that may let segments go.
@@ -60,21 +68,25 @@ impl Store {
         ledger: Ledger,
         counters: Arc<Counters>,
         inventory: Inventory,
+        keys: Keyring,
+        entropy: Entropy,
         segment_bytes: u64,
     ) -> io::Result<Store> {
-        let released = released(&ledger)?;
         Ok(Store {
+            released: released(&ledger)?,
             disk,
             ledger,
             counters,
             segment_bytes,
             inventory,
+            keys,
+            entropy,
             open: None,
             buffer: Vec::new(),
+            nonces: Vec::new(),
             recover_first: false,
             review: true,
             makes_holes: true,
-            released,
         })
     }
 
@@ -88,9 +100,10 @@ impl Store {
             self.count_commit(batch); // recovery has entered it
             return Ok(());
         }
-        let (index, jsons) = self.write(batch)?;
+        self.provide_keys(batch)?;
+        let (index, sealed) = self.write(batch)?;
         batch.written = true;
-        let entered = self.enter(batch, index, &jsons);
+        let entered = self.enter(batch, index, &sealed);
         self.checked(entered)
     }
 
@@ -105,17 +118,26 @@ impl Store {
         }
         let changed: BTreeSet<RecordingNo> = batch.descriptions.iter().map(|recording| recording.no).collect();
         let wanted = self.inventory.holdings.to_carry().into_iter().filter(|no| !changed.contains(no));
-        let read = wanted.filter_map(|no| self.ledger.description(no).map(|json| Some((no, json?))).transpose()).collect();
+        let read =
+            wanted.filter_map(|no| self.ledger.sealed_description(no).map(|sealed| Some((no, sealed?))).transpose()).collect();
         batch.carried = self.checked(read)?;
         Ok(())
     }
 
-    /// Deletes the segments that may go, makes holes in one that must stay, and forgets the oldest released recordings.
+    /// Destroys the keys of finished recordings, deletes the segments that may go, makes holes in one that must stay, and
+    /// forgets the oldest released recordings.
     ///
     /// # Errors
-    /// When a file cannot be deleted or the ledger cannot be written.
+    /// When a file cannot be written or deleted, or the ledger cannot be written.
     pub fn reclaim(&mut self) -> Result<(), Failure> {
         self.recover_if_needed()?;
+        let freed = self.free(); // first, because on a full disk no key file can be replaced
+        // Many keys wait for the next audio, so that many calls do not wear out the medium.
+        let saved = if self.keys.is_small() { self.save_keys() } else { Ok(()) };
+        freed.and(saved)
+    }
+
+    fn free(&mut self) -> Result<(), Failure> {
         if !self.review {
             return Ok(());
         }
@@ -143,13 +165,50 @@ impl Store {
     }
 
     /// Closes the ledger for its readers, too.
-    pub fn close(self) {
+    ///
+    /// # Errors
+    /// When keys that were to be destroyed are still on the disk; they go at the next start.
+    pub fn close(mut self) -> Result<(), Failure> {
         self.ledger.close();
+        self.save_keys()
     }
 
-    /// Writes and syncs the records of a batch, and says where they are; and the JSON of its changed descriptions.
+    /// Every recording with audio in the batch gets a key, durable before the first block is written.
+    fn provide_keys(&mut self, batch: &Batch) -> Result<(), Failure> {
+        for block in &batch.blocks {
+            let no = block.recording;
+            if self.keys.key(no).is_none() && !self.is_finished(no)? {
+                self.keys.begin(no, &mut self.entropy).map_err(Failure::Disk)?;
+            }
+        }
+        if batch.blocks.is_empty() { Ok(()) } else { self.save_keys() }
+    }
+
+    /// The key of a finished recording is gone for good.
+    fn is_finished(&mut self, no: RecordingNo) -> Result<bool, Failure> {
+        let row = match self.inventory.holdings.row(no) {
+            Some(row) => Some(row),
+            None => {
+                let row = self.ledger.row(no);
+                self.checked(row)?
+            }
+        };
+        Ok(row.is_some_and(|row| row.stage >= Stage::Finished))
+    }
+
+    fn save_keys(&mut self) -> Result<(), Failure> {
+        let written = self.keys.save(self.disk.as_ref()).map_err(Failure::Disk)?;
+        counters::add(&self.counters.bytes_written, written);
+        Ok(())
+    }
+
+    /// Writes and syncs the records of a batch, and says where they are; and its changed descriptions as they were sealed.
     fn write(&mut self, batch: &Batch) -> Result<(CommitIndex, Vec<Vec<u8>>), Failure> {
-        let (entries, jsons) = encode(batch, &mut self.buffer).map_err(Failure::Disk)?;
+        let records = batch.blocks.len() + batch.descriptions.len();
+        self.nonces.resize(records * size_of::<Nonce>(), 0);
+        (self.entropy)(&mut self.nonces).map_err(Failure::Disk)?;
+        let sealing = Sealing { box_key: self.ledger.key(), keys: &self.keys, nonces: self.nonces.as_chunks().0.iter() };
+        let (entries, sealed) = encode(batch, &mut self.buffer, sealing).map_err(Failure::Disk)?;
         let mut open = self.room()?;
         let index = CommitIndex { segment: open.no, offset: open.bytes, entries };
         if let Err(e) = open.file.append(&self.buffer).and_then(|()| open.file.sync()) {
@@ -161,7 +220,7 @@ impl Store {
         self.open = Some(open);
         counters::add(&self.counters.bytes_written, self.buffer.len());
         counters::add(&self.counters.fsyncs, 1);
-        Ok((index, jsons))
+        Ok((index, sealed))
     }
 
     /// Leaves a segment after a failure. Half a batch is better away; where even that fails, a scan steps over it.
@@ -189,7 +248,7 @@ impl Store {
         let no = self.inventory.next_segment;
         self.inventory.next_segment = SegmentNo(no.0.saturating_add(1));
         let header = Header {
-            spool: self.inventory.spool,
+            spool: self.ledger.key().spool(),
             segment: no,
             next_recording: self.inventory.next_recording,
             first_commit: self.inventory.next_commit,
@@ -206,7 +265,7 @@ impl Store {
     }
 
     /// Enters what was written into holdings and ledger.
-    fn enter(&mut self, batch: &Batch, index: CommitIndex, jsons: &[Vec<u8>]) -> io::Result<()> {
+    fn enter(&mut self, batch: &Batch, index: CommitIndex, sealed: &[Vec<u8>]) -> io::Result<()> {
         let (number, holdings) = (self.inventory.next_commit, &mut self.inventory.holdings);
         let touched = index.entries.iter().map(|entry| entry.recording);
         let (old, new): (BTreeSet<RecordingNo>, BTreeSet<_>) = touched.partition(|no| holdings.row(*no).is_some());
@@ -220,8 +279,8 @@ impl Store {
             }
         }
         batch.descriptions.iter().for_each(|recording| holdings.set_stage(recording.no, recording.stage));
-        let described = batch.descriptions.iter().zip(jsons).filter_map(|(recording, json)| {
-            Some(Described { no: recording.no, id: &recording.id, row: holdings.row(recording.no)?, json })
+        let described = batch.descriptions.iter().zip(sealed).filter_map(|(recording, sealed)| {
+            Some(Described { no: recording.no, id: &recording.id, row: holdings.row(recording.no)?, sealed })
         });
         let described: Vec<Described<'_>> = described.collect();
         // Carried, or with audio that came after the end: only where it stands has changed.
@@ -245,7 +304,10 @@ impl Store {
         for recording in described {
             let next = RecordingNo(recording.no.0.saturating_add(1));
             self.inventory.next_recording = self.inventory.next_recording.max(next);
-            self.review |= recording.stage >= Stage::Finished;
+            if recording.stage >= Stage::Finished {
+                self.keys.destroy(recording.no);
+                self.review = true;
+            }
             if recording.stage == Stage::Released {
                 self.released.insert(recording.no);
             }
@@ -268,7 +330,8 @@ impl Store {
         if !self.recover_first {
             return Ok(());
         }
-        self.inventory = recover(self.disk.as_ref(), &self.ledger, self.inventory.spool)?;
+        self.inventory = recover(self.disk.as_ref(), &self.ledger, &mut self.entropy)?;
+        self.keys.agree(&self.ledger, &self.inventory.holdings).map_err(Failure::Ledger)?;
         self.released = released(&self.ledger).map_err(Failure::Ledger)?;
         self.open = None;
         (self.recover_first, self.review) = (false, true);
@@ -311,32 +374,54 @@ impl Store {
     }
 }
 
-/// Fills `buffer` with the records of a batch; returns the entry of each, and the JSON of each changed description.
-fn encode(batch: &Batch, buffer: &mut Vec<u8>) -> io::Result<(Vec<Entry>, Vec<Vec<u8>>)> {
+/// What records are sealed with.
+struct Sealing<'a> {
+    box_key: &'a BoxKey,
+    keys: &'a Keyring,
+    /// One for each record that is not sealed yet.
+    nonces: std::slice::Iter<'a, Nonce>,
+}
+
+impl Sealing<'_> {
+    fn nonce(&mut self) -> io::Result<Nonce> {
+        self.nonces.next().copied().ok_or_else(|| io::Error::other("more records than nonces"))
+    }
+}
+
+/// Fills `buffer` with the records of a batch; returns the entry of each, and each changed description as it was sealed.
+fn encode(batch: &Batch, buffer: &mut Vec<u8>, mut sealing: Sealing<'_>) -> io::Result<(Vec<Entry>, Vec<Vec<u8>>)> {
     buffer.clear();
-    let (mut entries, mut jsons) = (Vec::new(), Vec::new());
+    let (mut entries, mut descriptions) = (Vec::new(), Vec::new());
     let mut enter = |recording, what, len: usize| -> io::Result<()> {
         let len = u32::try_from(len).map_err(|_| io::Error::other(format!("a record of recording {recording} is over 4 GiB")))?;
         entries.push(Entry { recording, what, len });
         Ok(())
     };
-    for (no, json) in &batch.carried {
+    for (no, sealed) in &batch.carried {
         let start = buffer.len();
-        push_description(buffer, *no, json)?;
+        push_description(buffer, *no, sealed)?;
         enter(*no, What::Description, buffer.len() - start)?;
     }
     for recording in &batch.descriptions {
-        let (json, start) = (serde_json::to_vec(recording)?, buffer.len());
-        push_description(buffer, recording.no, &json)?;
+        let (key, start) = (sealing.box_key.description_key(recording.no), buffer.len());
+        let sealed = seal_description(recording.no, &serde_json::to_vec(recording)?, &key, sealing.nonce()?)?;
+        push_description(buffer, recording.no, &sealed)?;
         enter(recording.no, What::Description, buffer.len() - start)?;
-        jsons.push(json);
+        descriptions.push(sealed);
     }
     for block in &batch.blocks {
+        let Some(key) = sealing.keys.key(block.recording) else {
+            tracing::warn!(
+                no = block.recording.0,
+                "half a second of audio came after its recording was finished; it is not kept"
+            );
+            continue;
+        };
         let start = buffer.len();
-        push_block(buffer, block);
+        push_block(buffer, block, key, sealing.nonce()?)?;
         enter(block.recording, What::Block { leg: block.leg, number: block.number }, buffer.len() - start)?;
     }
-    Ok((entries, jsons))
+    Ok((entries, descriptions))
 }
 
 fn released(ledger: &Ledger) -> io::Result<BTreeSet<RecordingNo>> {

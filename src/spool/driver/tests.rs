@@ -1,18 +1,23 @@
 //! The spool as its neighbours see it, on a real folder with a real ledger. Faults and kills: `faults`; damage: `damage`;
-//! a long call beside short ones: `room`.
+//! keys: `sealing`; a long call beside short ones: `room`.
 
 mod damage;
 mod faults;
 mod room;
+mod sealing;
 
+use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::mpsc::channel;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::super::disk::{Append, ReadAt, SegmentFile};
 use super::super::fixture::{block, recording};
 use super::super::ledger::{Described, Row};
 use super::super::segment::tests::stored;
+use super::super::segment::{Header, SegmentNo};
 use super::*;
 use crate::model::{BlockSource, Damage, RecordingId, Run, StoredBlock};
 
@@ -26,7 +31,7 @@ struct Running {
 
 /// Small segments: four full blocks each.
 fn config(dir: &Path) -> Config {
-    Config { dir: dir.into(), segment_bytes: 20_000, floor_bytes: 0, backlog_blocks: 100 }
+    Config { dir: dir.into(), segment_bytes: 21_000, floor_bytes: 0, backlog_blocks: 100 }
 }
 
 fn open(dir: &Path) -> Running {
@@ -40,6 +45,12 @@ fn open_on(dir: &Path, disk: impl FnOnce(Folder) -> Arc<dyn Disk>) -> Running {
     let folder = Folder { dir: dir.into(), is_writable: true };
     let (spool, recovered) = Spool::start(&config, lock(dir).unwrap(), disk(folder), pool_in, events_in).unwrap();
     Running { spool, events, pool, recovered }
+}
+
+/// The ledger in a folder that no spool serves.
+fn closed_ledger(dir: &Path) -> Ledger {
+    let box_key = keys::box_key(&Folder { dir: dir.into(), is_writable: true }, &mut entropy()).unwrap();
+    Ledger::closed(Some(ledger_path(dir)), box_key)
 }
 
 impl Running {
@@ -226,19 +237,19 @@ fn a_released_recording_stays_known_and_never_comes_back() {
 #[test]
 fn the_oldest_released_recordings_are_forgotten() {
     let dir = TempDir::new().unwrap();
-    let ledger = Ledger::closed(Some(ledger_path(dir.path())));
+    let ledger = closed_ledger(dir.path());
     ledger.reopen().unwrap();
-    ledger.begin_rebuild(SpoolId(1)).unwrap();
+    ledger.begin_rebuild(ledger.key().spool()).unwrap();
     let row = Row { stage: Stage::Released, first_commit: 0, last_commit: 0, described_at: None };
     for no in 1..=20_004 {
         let id = RecordingId(format!("{no}").into());
-        ledger.describe(&Described { no: RecordingNo(no), id: &id, row, json: b"{}" }).unwrap();
+        ledger.describe(&Described { no: RecordingNo(no), id: &id, row, sealed: b"" }).unwrap();
     }
     ledger.end_rebuild().unwrap();
     ledger.close();
 
     let mut running = open(dir.path());
-    assert_eq!(running.recovered.next_no, RecordingNo(20_005));
+    assert_eq!(running.recovered.next_no, RecordingNo(20_005), "{:?}", running.recovered.report);
     running.describe(&recording(20_005, Stage::Recording));
     running.describe(&recording(20_006, Stage::Recording));
     let rows = running.spool.reader.ledger.rows().unwrap();

@@ -110,9 +110,9 @@ fn a_segment_of_another_spool_is_left_alone() {
 #[test]
 fn an_interrupted_rebuild_begins_anew() {
     let (dir, expected) = filled();
-    let ledger = Ledger::closed(Some(ledger_path(dir.path())));
+    let ledger = closed_ledger(dir.path());
     ledger.reopen().unwrap();
-    ledger.begin_rebuild(SpoolId(1)).unwrap();
+    ledger.begin_rebuild(ledger.key().spool()).unwrap();
     ledger.close();
     let running = open(dir.path());
     assert_eq!(running.recovered.report.rebuilt.as_deref(), Some("its rebuilding was interrupted"));
@@ -122,7 +122,7 @@ fn an_interrupted_rebuild_begins_anew() {
 
 /// What sled does with some damage: it goes back to an older state of a page, and does not say so.
 fn roll_back(dir: &Path, work: impl FnOnce(&Ledger)) -> Running {
-    let ledger = Ledger::closed(Some(ledger_path(dir)));
+    let ledger = closed_ledger(dir);
     ledger.reopen().unwrap();
     work(&ledger);
     ledger.flush().unwrap();
@@ -146,11 +146,11 @@ fn a_ledger_that_lost_a_commit_in_the_middle_is_found_out() {
 fn a_ledger_that_lost_a_description_is_found_out() {
     let (dir, expected) = filled();
     let older = recording(2, Stage::Recording);
-    let json = serde_json::to_vec(&older).unwrap();
     let running = roll_back(dir.path(), |ledger| {
         let row = Row { stage: older.stage, last_commit: u64::MAX, ..ledger.row(older.no).unwrap().unwrap() };
         let row = Row { described_at: row.described_at.map(|(segment, offset)| (segment, offset - 1)), ..row };
-        ledger.describe(&Described { no: older.no, id: &older.id, row, json: &json }).unwrap();
+        let sealed = ledger.sealed_description(older.no).unwrap().unwrap();
+        ledger.describe(&Described { no: older.no, id: &older.id, row, sealed: &sealed }).unwrap();
     });
     let why = running.recovered.report.rebuilt.as_deref();
     assert_eq!(why, Some("it does not know the last description of recording 2"));

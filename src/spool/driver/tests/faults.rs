@@ -18,6 +18,9 @@ pub(super) enum Call {
     Remove,
     Punch,
     SyncLedger,
+    /// One of the files of keys, or `box.key`.
+    Keys,
+    ReadBoxKey,
 }
 
 /// Asked before each call: lets it pass, or fails it.
@@ -66,6 +69,19 @@ impl Disk for Hooked {
     }
     fn free_bytes(&self) -> io::Result<u64> {
         self.folder.free_bytes()
+    }
+    fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        if name == keys::BOX_KEY {
+            ask(&self.hook, Call::ReadBoxKey)?;
+        }
+        self.folder.small_file(name)
+    }
+    fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        ask(&self.hook, Call::Keys)?;
+        self.folder.replace_small_file(name, bytes)
+    }
+    fn rename_small_file(&self, from: &str, to: &str) -> io::Result<()> {
+        self.folder.rename_small_file(from, to)
     }
     fn prepare_ledger(&self) -> io::Result<()> {
         self.folder.prepare_ledger()
@@ -123,7 +139,7 @@ fn check_lives(dir: &Path) {
 
 #[test]
 fn every_failing_call_is_tried_again_until_all_is_durable() {
-    for wanted in [Call::Create, Call::Append, Call::Sync, Call::Remove, Call::SyncLedger] {
+    for wanted in [Call::Create, Call::Append, Call::Sync, Call::Remove, Call::SyncLedger, Call::Keys] {
         let dir = TempDir::new().unwrap();
         let mut calls = 0;
         let mut running = open_hooked(dir.path(), move |call| {
@@ -161,6 +177,19 @@ fn trouble_and_its_end_are_announced_and_the_segment_is_left() {
     assert_eq!(running.segments(), [1, 3], "nothing was in the second");
     assert_eq!(read(&running.spool.reader(), 1).len(), 1);
     running.stop();
+}
+
+#[test]
+fn a_box_key_that_is_forbidden_is_no_reason_for_a_new_one() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).stop();
+    let before = listing(dir.path());
+    let folder = Folder { dir: dir.path().into(), is_writable: true };
+    let hook = |call| if call == Call::ReadBoxKey { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) };
+    let disk = Arc::new(Hooked { folder, hook: Arc::new(Mutex::new(hook)) });
+    let refused = Spool::start(&config(dir.path()), lock(dir.path()).unwrap(), disk, channel().0, unbounded_channel().0);
+    assert!(matches!(refused, Err(Failure::Disk(e)) if e.to_string().contains("box.key")));
+    assert_eq!(listing(dir.path()), before);
 }
 
 #[test]
@@ -349,7 +378,12 @@ fn check_snapshot(dir: &Path, durable: &[Recording], lose_ledger: bool) {
             assert!(read >= blocks, "{dir:?}: {read} of {blocks} blocks of recording {}", recording.no);
         }
     }
+    let recordings = running.recovered.recordings.clone();
     running.stop();
+    let (folder, box_key) = (Folder { dir: dir.into(), is_writable: false }, closed_ledger(dir).key().clone());
+    for recording in recordings.iter().filter(|recording| recording.stage >= Stage::Finished) {
+        assert!(keys::find(&folder, &box_key, recording.no).is_none(), "{dir:?}: the key of {} is still there", recording.no);
+    }
 }
 
 const CHILD_DIR: &str = "NEAREND_TEST_SPOOL_CHILD";

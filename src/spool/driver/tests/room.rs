@@ -1,5 +1,6 @@
 //! A long call beside many short ones keeps its own room and not theirs.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
