@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nearend::model::block::Law;
-use nearend::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, RecordingId, RecordingNo, StreamKey};
+use nearend::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{Payload, PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{PayloadMap, Remote, StreamSpec};
 use nearend::sip::Message;
 use nearend::spool::segment::push_block;
 
@@ -55,9 +55,11 @@ fn spec(peer: SocketAddr) -> StreamSpec {
         recording_id: RecordingId("bench".into()),
         origin: MonoTime(0),
         local: None,
+        port: None,
         remote: Remote { rtp: peer, rtcp: None, mux: false },
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
+        anchor: None,
     }
 }
 
