@@ -11,6 +11,7 @@ use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
 use nearend::rtp::{PayloadMap, Remote, StreamSpec};
 use nearend::sip::Message;
+use nearend::spool::seal::{Algorithm, SealingKey};
 use nearend::spool::segment::push_block;
 
 const INVITE: &[u8] = include_bytes!("../tests/data/sip/mcp_invite_two_sessions_recorded.sip");
@@ -77,13 +78,16 @@ fn encode(c: &mut Criterion) {
     assert_eq!(block.place(0, &[0x55; BLOCK_BYTES]), BLOCK_BYTES, "a block takes its own length");
     let mut group = c.benchmark_group("spool");
     group.throughput(Throughput::Bytes(BLOCK_BYTES as u64));
-    group.bench_function("a block of half a second becomes a record, with its CRC", |b| {
-        b.iter_batched_ref(
-            || Vec::with_capacity(2 * BLOCK_BYTES),
-            |out| push_block(out, black_box(&block)),
-            BatchSize::SmallInput,
-        );
-    });
+    for algorithm in [Algorithm::Aes256Gcm, Algorithm::ChaCha20Poly1305] {
+        let key = SealingKey::new(algorithm, &[7; 32]);
+        group.bench_function(format!("a block of half a second becomes a record, sealed by {algorithm:?}, with its CRC"), |b| {
+            b.iter_batched_ref(
+                || Vec::with_capacity(2 * BLOCK_BYTES),
+                |out| push_block(out, black_box(&block), &key, [1; 12]),
+                BatchSize::SmallInput,
+            );
+        });
+    }
     group.finish();
 }
 
