@@ -73,22 +73,23 @@ fn resume_line(now: MonoTime, call: &mut Call, key: StreamKey, line: &Line, outs
 /// No sender keeps a session up for longer while the box does not answer.
 const LONGEST_DOWN_US: i64 = 3_600 * 1_000_000;
 
-/// By so much may audio be ahead of the clock: two blocks.
-const AHEAD_US: i64 = 1_000_000;
+/// By so much may `kept` be ahead of the clock: it ends with a block, and the last one may be there in part.
+const AHEAD_US: i64 = (GRID_US + NEAR_GRID_US).cast_signed();
 
 /// How far the time line of an interrupted recording has come by the wall clock. When that contradicts the audio that was
 /// kept, the clock was set: then it goes on right behind the audio, and never over it.
 fn played_us(recording: &mut Recording, now: WallTime, kept: MediaTime) -> u64 {
     let kept_us = kept.0.saturating_mul(1_000_000 / MediaTime::RATE);
-    let down_us = (now - recording.origin).saturating_sub(kept_us);
+    let played_us = now - recording.origin;
+    let down_us = played_us.saturating_sub(kept_us);
     let played_us = if (-AHEAD_US..=LONGEST_DOWN_US).contains(&down_us) {
-        kept_us.saturating_add(down_us.max(0))
+        played_us
     } else {
         recording.flag(Flag::ClockSet);
         tracing::warn!(recording = %recording.id, down_us, "the clock was set while the box was down, or it was down for long; what comes now goes right behind what was kept");
         kept_us
     };
-    played_us.unsigned_abs()
+    u64::try_from(played_us).unwrap_or(0) // set back by less than a block, before the first was kept
 }
 
 /// How far wall clock and monotonic clock may drift apart in a call (100 ppm in two minutes, or an NTP slew).

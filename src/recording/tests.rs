@@ -445,7 +445,7 @@ fn a_continuation_never_lies_over_what_was_kept() {
     let interrupted = [Flag::Interrupted, Flag::Continued];
     let set = [Flag::Interrupted, Flag::ClockSet, Flag::Continued];
     assert_eq!(continues_at(20_000_000), (120, interrupted.to_vec()));
-    assert_eq!(continues_at(-400_000), (100, interrupted.to_vec()), "within a block");
+    assert_eq!(continues_at(-400_000), (99, interrupted.to_vec()), "within the last block");
     assert_eq!(continues_at(-DAY_US), (100, set.to_vec()));
     assert_eq!(continues_at(DAY_US), (100, set.to_vec()));
 }
