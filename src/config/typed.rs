@@ -111,7 +111,7 @@ pub struct Tenant {
     /// age recipients; accepted and checked, but nothing is sealed yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
-    /// How long a recording stays on the box once every target has it.
+    /// How long a recording stays on the box from its end; never before every target has it.
     #[serde(serialize_with = "show_duration")]
     pub retention: Duration,
 }
