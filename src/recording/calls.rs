@@ -3,7 +3,7 @@
 //! Sessions belong together when their recording id is the same. A call that lost all its sessions is kept open for a
 //! while: the second of two sessions, or another media server after a failover, takes it up again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -112,12 +112,14 @@ pub struct Calls {
     pub(super) calls: BTreeMap<RecordingNo, Call>,
     pub(super) next_no: RecordingNo,
     pub(super) actions: Vec<Action>,
+    /// Ids of the last calls that ended; while the disk fails, the ledger does not know them yet.
+    over: VecDeque<RecordingId>,
 }
 
 impl Calls {
     /// None yet; the first one gets the number `next_no`.
     pub fn new(config: Config, next_no: RecordingNo) -> Calls {
-        Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new() }
+        Calls { config, calls: BTreeMap::new(), next_no, actions: Vec::new(), over: VecDeque::new() }
     }
 
     /// The box stops, and comes back: streams are closed so that all they have is written, sessions stay as they are.
@@ -335,6 +337,8 @@ impl Calls {
                 call.conclude();
                 call.recording.stage = Stage::Ended;
                 log_end(&call.recording);
+                self.over.truncate(OVER_KEPT - 1);
+                self.over.push_front(call.recording.id.clone());
                 self.actions.push(Action::Describe(Box::new(call.recording)));
             }
         }
@@ -364,7 +368,7 @@ impl Calls {
         self.next_no = RecordingNo(no.0 + 1);
         let origin = on_grid_before(now.mono);
         let wanted = session.recording_id.clone().unwrap_or_else(|| made_up_id(no, session, now.wall));
-        let (id, later_part) = free_id(wanted, outside);
+        let (id, later_part) = free_id(wanted, |id| self.over.contains(id) || outside.is_known(id));
         let mut recording = Recording {
             no,
             id,
@@ -491,13 +495,16 @@ fn made_up_id(no: RecordingNo, session: &Session, now: WallTime) -> RecordingId 
     RecordingId(format!("{head}_{}_{no}", time.trim_end_matches('Z')).into())
 }
 
+/// Ids of ended calls that are remembered: those of a disk that fails for half an hour under heavy load.
+const OVER_KEPT: usize = 1_000;
+
 /// The id itself, or with `~2`, `~3` … when recordings of that id are already over: a delivered one is never changed.
-fn free_id(wanted: RecordingId, outside: &dyn Surroundings) -> (RecordingId, bool) {
-    if !outside.is_known(&wanted) {
+fn free_id(wanted: RecordingId, is_known: impl Fn(&RecordingId) -> bool) -> (RecordingId, bool) {
+    if !is_known(&wanted) {
         return (wanted, false);
     }
     let part = |n: u32| RecordingId(format!("{wanted}~{n}").into());
-    let free = (2..=9_999).map(part).find(|id| !outside.is_known(id));
+    let free = (2..=9_999).map(part).find(|id| !is_known(id));
     (free.unwrap_or_else(|| part(10_000)), true)
 }
 

@@ -250,6 +250,17 @@ fn a_recording_that_is_over_is_never_touched_again() {
 }
 
 #[test]
+fn an_id_is_not_used_again_though_the_ledger_does_not_know_it_yet() {
+    let mut world = World::new();
+    for (key, id) in [(1, "r"), (2, "r~2"), (3, "r~3")] {
+        world.admit(key, &session("r", &format!("c{key}"), ONE), &[line(4000, true)]).unwrap();
+        world.end(key, EndReason::Bye);
+        world.pass(Duration::from_secs(3));
+        assert_eq!((&*world.the(key).id.0, world.the(key).stage), (id, Stage::Ended));
+    }
+}
+
+#[test]
 fn a_full_box_still_takes_the_second_leg() {
     let mut world = World::new();
     for n in 1..=3 {
