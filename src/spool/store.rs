@@ -113,6 +113,8 @@ impl Store {
     /// When the ledger cannot be read.
     pub fn carry(&mut self, batch: &mut Batch) -> Result<(), Failure> {
         self.recover_if_needed()?;
+        let answers = self.ledger.spool().map(drop); // a reader may have found it broken, and nobody else would see to it
+        self.checked(answers)?;
         if !self.review || batch.written {
             return Ok(());
         }
