@@ -1,9 +1,9 @@
 //! What waits to be written, in the order in which it is written, and what is given up when the disk does not take it
 //! for too long.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::{Block, Recording, RecordingNo};
+use crate::model::{Block, Recording, RecordingNo, Stage};
 
 /// Blocks and descriptions that wait.
 #[derive(Debug)]
@@ -61,8 +61,21 @@ impl Backlog {
     /// says "ended" is never durable before the audio that was handed over before it.
     pub fn take(&mut self, max_blocks: usize) -> Batch {
         let blocks: Vec<Block> = self.blocks.drain(..self.blocks.len().min(max_blocks)).collect();
-        let descriptions = if self.blocks.is_empty() { std::mem::take(&mut self.descriptions) } else { BTreeMap::new() };
-        Batch { blocks, descriptions: descriptions.into_values().collect(), ..Batch::default() }
+        let descriptions = if self.blocks.is_empty() {
+            std::mem::take(&mut self.descriptions).into_values().collect()
+        } else {
+            self.ahead_of(&blocks)
+        };
+        Batch { blocks, descriptions, ..Batch::default() }
+    }
+
+    /// The descriptions that go ahead with `blocks`: of the same recordings, so that no audio is durable before its leg is
+    /// known. One that has ended still runs there.
+    fn ahead_of(&self, blocks: &[Block]) -> Vec<Recording> {
+        let recordings: BTreeSet<RecordingNo> = blocks.iter().map(|block| block.recording).collect();
+        let waiting = recordings.iter().filter_map(|no| self.descriptions.get(no));
+        let unfinished = waiting.filter(|recording| recording.stage <= Stage::Ended);
+        unfinished.map(|recording| Recording { stage: Stage::Recording, ..recording.clone() }).collect()
     }
 }
 
@@ -70,7 +83,6 @@ impl Backlog {
 mod tests {
     use super::super::fixture::{block, recording};
     use super::*;
-    use crate::model::Stage;
 
     fn numbers(blocks: &[Block]) -> Vec<u32> {
         blocks.iter().map(|block| block.number.0).collect()
@@ -86,16 +98,18 @@ mod tests {
     }
 
     #[test]
-    fn a_description_never_overtakes_audio() {
+    fn an_end_never_overtakes_audio_nor_audio_its_leg() {
         let mut backlog = Backlog::new(100);
         backlog.add_blocks((0..5).map(|n| block(1, 0, n)).collect());
         backlog.add_description(recording(1, Stage::Recording));
         backlog.add_description(recording(1, Stage::Ended));
+        backlog.add_description(recording(2, Stage::Finished));
         assert!(backlog.is_worth(3));
         let first = backlog.take(3);
-        assert_eq!((numbers(&first.blocks), first.descriptions.len()), (vec![0, 1, 2], 0));
+        assert_eq!(numbers(&first.blocks), [0, 1, 2]);
+        assert_eq!(first.descriptions, [recording(1, Stage::Recording)], "it still runs, and recording 2 has no audio here");
         let second = backlog.take(3);
         assert_eq!(numbers(&second.blocks), [3, 4]);
-        assert_eq!(second.descriptions, [recording(1, Stage::Ended)], "the newest one only");
+        assert_eq!(second.descriptions, [recording(1, Stage::Ended), recording(2, Stage::Finished)], "the newest ones only");
     }
 }
