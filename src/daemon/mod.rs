@@ -172,7 +172,7 @@ impl Daemon {
             wear,
             started,
         };
-        daemon.take_up(started, recovered.recordings, &recovered.kept);
+        daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
         daemon.publish(started);
         Ok(daemon)
     }

@@ -17,6 +17,10 @@ pub const MAX_GAPS: usize = 10_000;
 /// A longer silence is no packet loss.
 const LONGEST_LOSS: i64 = MediaTime::RATE;
 
+/// Silence this close to a restart is due to it. The first packet after one is as late as its network makes it, and a sender that was told
+/// "port unreachable" drops another one.
+const NEAR_RESTART: i64 = MediaTime::RATE / 10;
+
 /// Why a channel is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -173,7 +177,8 @@ impl Reasons {
                 None => {}
             }
         }
-        if self.restarts.iter().any(|restart| (at..until).contains(restart)) {
+        let is_near = |restart: &MediaTime| restart.0 >= at.0 - NEAR_RESTART && restart.0 < until.0 + NEAR_RESTART;
+        if self.restarts.iter().any(is_near) {
             return (GapReason::Restart, until);
         }
         let is_loss = self.counted_loss && until.0 - at.0 < LONGEST_LOSS && until < self.end;
@@ -302,6 +307,9 @@ mod tests {
         use GapReason::{Loss, Restart};
         let audio = [(0, 8_000), (8_160, 20_000), (24_800, 80_000)];
         assert_eq!(gaps(&call, &audio, &[]), [(8_000, 8_160, Loss), (20_000, 24_800, Restart)]);
+        let audio = [(0, 8_000), (8_160, 24_080), (24_400, 25_600), (25_760, 80_000)];
+        let expected = [(8_000, 8_160, Loss), (24_080, 24_400, Restart), (25_600, 25_760, Loss)];
+        assert_eq!(gaps(&call, &audio, &[]), expected, "two packets after it came back");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The box goes away in the middle of a call: it comes back and the call goes on; all that was acknowledged is in the file.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::pcap::{self, Network, Stream};
 use super::sipp::{Scenario, device_message};
@@ -32,6 +33,9 @@ fn kill_in_the_middle_of_a_call_keeps_what_was_acknowledged() {
     assert!(recording.json["nearend"]["flags"].as_array().unwrap().contains(&"interrupted".into()));
 }
 
+/// How long the box is away at least, so that packets are lost on a machine of any speed.
+const AWAY: Duration = Duration::from_millis(300);
+
 /// One call of 12 s by nearend-msr, during which the box goes away in this way and comes back.
 fn call_over_a_restart(go_away: impl FnOnce(&mut Site)) {
     let mut site = Site::start();
@@ -42,6 +46,7 @@ fn call_over_a_restart(go_away: impl FnOnce(&mut Site)) {
     let msr = msr.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     site.wait_for("blocks to be acknowledged", |site| site.metric("nearend_spool_blocks_total") >= Some(12));
     go_away(&mut site);
+    std::thread::sleep(AWAY); // not a wait for anything: the call goes on without the box
     site.run();
     let output = msr.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
