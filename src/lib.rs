@@ -18,6 +18,7 @@
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`tones`] | consent tones: the plan, the bench, the proof: a side door | its own |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -41,5 +42,6 @@ pub mod rtp;
 pub mod session;
 pub mod sip;
 pub mod spool;
+pub mod tones;
 pub mod wear;
 pub mod web;

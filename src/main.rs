@@ -36,6 +36,8 @@ enum Command {
     Demo(cmd::demo::Arguments),
     /// List, show, export and verify what is on the box; also on a data directory copied from a dead one
     Recordings(cmd::recordings::Arguments),
+    /// Consent tones: render what is heard and recorded, measure a file
+    Tone(cmd::tone::Arguments),
 }
 
 const EXAMPLES: &str = "Examples:
@@ -50,5 +52,6 @@ fn main() -> ExitCode {
         Command::Check { config, json } => cmd::check::run(&config, json),
         Command::Demo(arguments) => cmd::demo::run(&arguments),
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
+        Command::Tone(arguments) => cmd::tone::run(&arguments),
     }
 }
