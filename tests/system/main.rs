@@ -6,7 +6,9 @@
 
 mod demo;
 mod disk;
+mod docs;
 mod faults;
+mod geo;
 mod load;
 mod msr_calls;
 mod pcap;
