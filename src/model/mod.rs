@@ -10,7 +10,7 @@ pub mod recording;
 pub mod stream;
 pub mod time;
 
-pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
+pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
 pub use dialog::{LocalDescription, SavedDialog};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};
