@@ -38,13 +38,19 @@ enum Command {
     Recordings(cmd::recordings::Arguments),
     /// Consent tones: render what is heard and recorded, measure a file
     Tone(cmd::tone::Arguments),
+    /// Explain which rule counts for a call
+    Rules(cmd::rules::Arguments),
+    /// Explain at which geo-location a call is recorded
+    Geo(cmd::geo::Arguments),
 }
 
 const EXAMPLES: &str = "Examples:
   nearend check --config nearend.toml
   nearend run --config nearend.toml
   nearend demo --once
-  nearend recordings ls";
+  nearend recordings ls
+  nearend rules explain --config nearend.toml --dn 7010 --direction inbound
+  nearend geo explain --direction inbound --trunk dallas --recorded agent";
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
@@ -53,5 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => cmd::demo::run(&arguments),
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
         Command::Tone(arguments) => cmd::tone::run(&arguments),
+        Command::Rules(arguments) => cmd::rules::run(&arguments),
+        Command::Geo(arguments) => cmd::geo::run(&arguments),
     }
 }

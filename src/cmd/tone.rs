@@ -162,7 +162,8 @@ impl Render {
         let plan = Plan { rhythm: Ok(self.preset.rhythm()), options };
         let length = self.seconds as usize * audio::RATE_HZ as usize;
         let speech = self.speech.as_deref().map_or(Ok([Vec::new(), Vec::new()]), |file| in_turns(file, length))?;
-        let mut pauses: Vec<_> = self.pause.iter().map(|(at, long)| u64::from(*at) * 8_000..u64::from(at + long) * 8_000).collect();
+        let mut pauses: Vec<_> =
+            self.pause.iter().map(|(at, long)| u64::from(*at) * 8_000..u64::from(at + long) * 8_000).collect();
         pauses.sort_by_key(|pause| pause.start);
         if pauses.windows(2).any(|pair| pair[0].end > pair[1].start) {
             return Err("--pause: pauses overlap; expected one to end before the next begins".into());
@@ -272,7 +273,16 @@ impl Check {
         } else {
             checked.channels.iter().for_each(|channel| println!("{channel}"));
             println!("presets: {}", if checked.presets.is_empty() { "none".into() } else { checked.presets.join(", ") });
-            println!("verdict: {}", if verdict == Verdict::Pass { "pass" } else if verdict == Verdict::Fail { "FAIL" } else { "no tone" });
+            println!(
+                "verdict: {}",
+                if verdict == Verdict::Pass {
+                    "pass"
+                } else if verdict == Verdict::Fail {
+                    "FAIL"
+                } else {
+                    "no tone"
+                }
+            );
         }
         Ok(verdict)
     }

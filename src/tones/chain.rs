@@ -104,7 +104,8 @@ impl Node {
 
     fn is_like(&self, other: &Node) -> bool {
         let ratio = self.tone.peak / other.tone.peak;
-        (self.tone.frequency_hz - other.tone.frequency_hz).abs() < SAME_FREQUENCY_HZ && (SAME_LEVEL.recip()..SAME_LEVEL).contains(&ratio)
+        (self.tone.frequency_hz - other.tone.frequency_hz).abs() < SAME_FREQUENCY_HZ
+            && (SAME_LEVEL.recip()..SAME_LEVEL).contains(&ratio)
     }
 }
 
@@ -125,7 +126,11 @@ impl Chain {
             0 => false,
             1 => self.nodes[0].certain && (missing == 0 || clear),
             2 | 3 => self.worth > LEAST_WORTH && (sure > 1 || clear) && (clear || missing <= length),
-            _ => self.worth > LEAST_WORTH && missing <= 2 * length && (sure * 4 >= length || self.worth > LEAST_WORTH_EACH * length as f64),
+            _ => {
+                self.worth > LEAST_WORTH
+                    && missing <= 2 * length
+                    && (sure * 4 >= length || self.worth > LEAST_WORTH_EACH * length as f64)
+            }
         }
     }
 }

@@ -240,3 +240,6 @@ fn grow(fill: &impl Fn(usize) -> f32, window: Range<usize>) -> Range<usize> {
     }
     start..end
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::f32::consts::TAU;
 use std::ops::Range;
 
 /// Samples of a line.
-pub const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Lines kept: 2.2 hours, 12 MB. Of a longer channel the last ones.
 const MOST_LINES: usize = 1_000_000;

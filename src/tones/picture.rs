@@ -88,9 +88,8 @@ fn waveform(samples: &[i16], middle: usize) -> String {
     let mut path = String::new();
     for number in 0..COLUMNS {
         let part = column(samples, number);
-        let y = |sample: Option<&i16>| {
-            middle as f64 - f64::from(sample.copied().unwrap_or(0)) / 32_768.0 * (WAVE_HEIGHT / 2) as f64
-        };
+        let y =
+            |sample: Option<&i16>| middle as f64 - f64::from(sample.copied().unwrap_or(0)) / 32_768.0 * (WAVE_HEIGHT / 2) as f64;
         let _ = write!(path, "M{number} {:.1}V{:.1}", y(part.iter().max()) - 0.2, y(part.iter().min()) + 0.2);
     }
     path
@@ -120,7 +119,8 @@ fn shades(samples: &[i16], number: usize) -> [usize; ROWS] {
     let start = number * samples.len() / COLUMNS;
     let length = column(samples, number).len();
     let windows = length.div_ceil(WINDOW).clamp(1, MOST_WINDOWS);
-    let parts = (0..windows).filter_map(|n| samples.get(start + n * length / windows..)).map(|rest| &rest[..rest.len().min(WINDOW)]);
+    let parts =
+        (0..windows).filter_map(|n| samples.get(start + n * length / windows..)).map(|rest| &rest[..rest.len().min(WINDOW)]);
     let mut loudest = [0.0_f64; ROWS];
     for part in parts.filter(|part| part.iter().any(|sample| *sample != 0)) {
         for (row, most) in loudest.iter_mut().enumerate() {
@@ -161,7 +161,7 @@ mod tests {
         let loud = shades(&samples, 30);
         assert_eq!((0..ROWS).max_by_key(|row| loud[*row]), Some(14));
         assert_eq!(shades(&samples, 500), [0; ROWS]);
-        let svg = draw("a < b", &[Panel { name: "x", samples: &samples, expected: &[0..4_000] }]);
+        let svg = draw("a < b", &[Panel { name: "x", samples: &samples, expected: std::slice::from_ref(&(0..4_000)) }]);
         assert!(svg.contains("a &lt; b") && svg.contains("x=\"0.0\" y=\"12\" width=\"150.0\""), "{}", &svg[..600]);
         assert!(svg.ends_with("</svg>\n"));
     }

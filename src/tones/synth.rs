@@ -126,7 +126,8 @@ mod tests {
     }
 
     fn render(plan: &Plan) -> Signals {
-        Call { plan, tone: &[1; 4], speech: [&[100; 25], &[1_000; 3]], length: 25, pauses: &[12..17] }.render()
+        let pauses = std::slice::from_ref(&(12..17));
+        Call { plan, tone: &[1; 4], speech: [&[100; 25], &[1_000; 3]], length: 25, pauses }.render()
     }
 
     #[test]

@@ -189,7 +189,11 @@ fn check_tones(tones: &[Candidate], target: &Target, spans: &[Range<u64>], fault
     let wrong: Vec<&Candidate> = tones.iter().filter(|t| off(length(t), right, LENGTH_TOLERANCE) && !cut(t)).collect();
     if let Some(tone) = wrong.first() {
         let many = wrong.len();
-        faults.push(format!("{many} tones have a wrong length, the first {:.0} ms; expected {:.0} ms ±10 %", length(tone) / 8.0, right / 8.0));
+        faults.push(format!(
+            "{many} tones have a wrong length, the first {:.0} ms; expected {:.0} ms ±10 %",
+            length(tone) / 8.0,
+            right / 8.0
+        ));
     }
 }
 

@@ -2,7 +2,9 @@
 //! a tone over it, through a codec, with 1 % of the packets lost.
 
 use std::f64::consts::TAU;
+use std::io::Write;
 use std::ops::Range;
+use std::process::{Command, Stdio};
 
 use nearend::model::g711::{alaw_to_linear, linear_to_alaw, linear_to_ulaw, ulaw_to_linear};
 use nearend::tones::chain::Found;
@@ -10,7 +12,7 @@ use nearend::tones::detect::Detector;
 use nearend::tones::presets::Preset;
 use nearend::tones::synth::{self, to_sample};
 
-pub const RATE: usize = 8_000;
+pub(crate) const RATE: usize = 8_000;
 
 /// Samples of a packet.
 const PACKET: usize = 160;
@@ -19,7 +21,7 @@ const LOSS: f64 = 0.01;
 
 /// What the channel carries beside the tone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     Speech,
     Digits,
     Music,
@@ -27,36 +29,36 @@ pub enum Content {
 
 /// What the audio goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
+pub(crate) enum Codec {
     Ulaw,
     Alaw,
-    /// Through a program outside; see `codec` of [`Call::new`].
-    Other(&'static str),
+    /// Through this encoder of ffmpeg, and back.
+    Ffmpeg(&'static str),
 }
 
 /// One channel of a call.
-pub struct Call {
-    pub content: Content,
-    pub codec: Codec,
-    pub preset: Preset,
-    pub level_dbm0: f64,
+pub(crate) struct Call {
+    pub(crate) content: Content,
+    pub(crate) codec: Codec,
+    pub(crate) preset: Preset,
+    pub(crate) level_dbm0: f64,
     /// Where its tones really are.
-    pub truth: Vec<Range<usize>>,
-    pub samples: Vec<f32>,
+    pub(crate) truth: Vec<Range<usize>>,
+    pub(crate) samples: Vec<f32>,
 }
 
 /// How a call is made up.
-pub struct Recipe {
-    pub seconds: usize,
-    pub with_tone: bool,
-    pub codecs: &'static [Codec],
+pub(crate) struct Recipe {
+    pub(crate) seconds: usize,
+    pub(crate) with_tone: bool,
+    pub(crate) codecs: &'static [Codec],
     /// More speech than the bundled one: 16-bit samples of 8 kHz.
-    pub speech: Vec<Vec<f32>>,
+    pub(crate) speech: Vec<Vec<f32>>,
 }
 
 impl Call {
-    /// The call number `n`. `through` takes samples through a codec outside, which may delay them by the samples it returns.
-    pub fn new(n: u64, recipe: &Recipe, through: &dyn Fn(&'static str, &[i16]) -> Vec<i16>) -> Call {
+    /// The call number `n`.
+    pub(crate) fn new(n: u64, recipe: &Recipe) -> Call {
         let mut rng = fastrand::Rng::with_seed(n);
         let length = recipe.seconds * RATE;
         let content = [Content::Speech, Content::Speech, Content::Digits, Content::Music][rng.usize(..4)];
@@ -76,7 +78,7 @@ impl Call {
         let mut samples: Vec<f32> = match codec {
             Codec::Ulaw => sent.iter().map(|s| f32::from(ulaw_to_linear(linear_to_ulaw(*s)))).collect(),
             Codec::Alaw => sent.iter().map(|s| f32::from(alaw_to_linear(linear_to_alaw(*s)))).collect(),
-            Codec::Other(name) => through(name, &sent).iter().map(|s| f32::from(*s)).collect(),
+            Codec::Ffmpeg(name) => through_ffmpeg(name, &sent).iter().map(|s| f32::from(*s)).collect(),
         };
         for packet in samples.chunks_mut(PACKET).filter(|_| rng.f64() < LOSS) {
             packet.fill(0.0);
@@ -85,7 +87,7 @@ impl Call {
     }
 
     /// What the detector makes of it.
-    pub fn examine(&self) -> Found {
+    pub(crate) fn examine(&self) -> Found {
         let rhythm = self.preset.rhythm();
         let mut detector = Detector::new(f64::from(self.preset.frequency_hz), rhythm.on_samples);
         self.samples.chunks(4_000).for_each(|part| detector.push(part));
@@ -93,7 +95,7 @@ impl Call {
     }
 
     /// How many of its tones are in `found`, and how many of those found are none.
-    pub fn score(&self, found: &Found) -> Score {
+    pub(crate) fn score(&self, found: &Found) -> Score {
         let is_at = |start: u64, tone: &Range<usize>| start.abs_diff(tone.start as u64) < RATE as u64 / 20;
         let right = self.truth.iter().filter(|tone| found.tones.iter().any(|f| is_at(f.start, tone))).count();
         let wrong = found.tones.iter().filter(|f| !self.truth.iter().any(|tone| is_at(f.start, tone))).count();
@@ -103,26 +105,26 @@ impl Call {
 
 /// A count over calls.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Score {
-    pub tones: usize,
-    pub found: usize,
-    pub wrong: usize,
-    pub samples: usize,
+pub(crate) struct Score {
+    pub(crate) tones: usize,
+    pub(crate) found: usize,
+    pub(crate) wrong: usize,
+    pub(crate) samples: usize,
 }
 
 impl Score {
-    pub fn add(&mut self, other: Score) {
+    pub(crate) fn add(&mut self, other: Score) {
         self.tones += other.tones;
         self.found += other.found;
         self.wrong += other.wrong;
         self.samples += other.samples;
     }
 
-    pub fn percent_found(&self) -> f64 {
+    pub(crate) fn percent_found(&self) -> f64 {
         100.0 * self.found as f64 / self.tones.max(1) as f64
     }
 
-    pub fn hours(&self) -> f64 {
+    pub(crate) fn hours(&self) -> f64 {
         self.samples as f64 / RATE as f64 / 3_600.0
     }
 }
@@ -130,9 +132,8 @@ impl Score {
 fn add_tones(rng: &mut fastrand::Rng, preset: Preset, level_dbm0: f64, signal: &mut [f32]) -> Vec<Range<usize>> {
     let tone = synth::tone(f64::from(preset.frequency_hz), preset.on_ms as usize * 8, level_dbm0);
     let last = signal.len() - tone.len();
-    let period = usize::try_from(preset.rhythm().period()).unwrap();
-    let truth: Vec<Range<usize>> =
-        (rng.usize(..RATE)..last).step_by(period).map(|start| start..start + tone.len()).collect();
+    let period = usize::try_from(preset.rhythm().period()).expect("a period is short");
+    let truth: Vec<Range<usize>> = (rng.usize(..RATE)..last).step_by(period).map(|start| start..start + tone.len()).collect();
     for place in &truth {
         signal[place.clone()].iter_mut().zip(&tone).for_each(|(sample, tone)| *sample += f32::from(*tone));
     }
@@ -225,4 +226,30 @@ fn music(rng: &mut fastrand::Rng, length: usize) -> Vec<f32> {
     }
     let gain = level(-28.0 + 10.0 * rng.f64()) / active_rms(&signal);
     signal.iter().map(|sample| sample * gain).collect()
+}
+
+/// Encodes and decodes again. The codec's delay is undone by ffmpeg itself (pre-skip).
+fn through_ffmpeg(codec: &'static str, samples: &[i16]) -> Vec<i16> {
+    let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+    let raw = ["-f", "s16le", "-ar", "8000", "-ac", "1"];
+    let encode = [&raw[..], &["-i", "-", "-c:a", codec, "-b:a", "16k", "-application", "voip", "-f", "ogg", "-"]].concat();
+    let decode = [&["-i", "-"], &raw[..], &["-"]].concat();
+    let out = ffmpeg(&decode, ffmpeg(&encode, bytes));
+    assert!(out.len() >= RATE, "ffmpeg gave no audio for {codec}");
+    out.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]])).collect()
+}
+
+fn ffmpeg(arguments: &[&str], input: Vec<u8>) -> Vec<u8> {
+    let mut child = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is installed by scripts/deps test");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("it can be waited for");
+    writer.join().expect("it does not panic").expect("ffmpeg reads all of it");
+    output.stdout
 }
