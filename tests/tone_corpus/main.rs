@@ -22,14 +22,14 @@ fn score(calls: u64, with_tone: bool) -> Score {
 
 #[test]
 fn tones_are_found_under_speech_digits_and_music() {
-    let score = score(30, true);
-    assert!(score.tones >= 100, "{score:?}");
+    let score = score(16, true);
+    assert!(score.tones >= 50, "{score:?}");
     assert!(score.percent_found() >= 98.0 && score.wrong == 0, "{score:?}");
 }
 
 #[test]
 fn nothing_else_is_taken_for_a_tone() {
-    let score = score(15, false);
+    let score = score(8, false);
     assert_eq!((score.tones, score.wrong), (0, 0), "{score:?}");
-    assert!(score.hours() >= 0.25);
+    assert!(score.hours() > 0.13);
 }
