@@ -19,6 +19,7 @@
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
+//! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -31,6 +32,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod cti;
 pub mod daemon;
 pub mod files;
 pub mod finish;
