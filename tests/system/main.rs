@@ -15,6 +15,7 @@ mod recovery;
 mod restart;
 mod schema;
 mod senders;
+mod service;
 mod sipp;
 mod site;
 mod wav;
