@@ -17,9 +17,12 @@ pub(super) fn conversation(board: &Board, recorded: &Recorded) -> Option<Convers
     let talk = board.talks.get(&matched.talk)?;
     let calls: Vec<&Call> = talk.calls.iter().filter_map(|no| board.calls.get(no)).collect();
     let dn = recorded.facts.recorded_dn.as_deref();
-    let last = calls.iter().rev().find(|call| dn.is_some_and(|dn| call.turns.iter().any(|turn| *turn.dn == *dn && turn.to.is_none())));
+    let last =
+        calls.iter().rev().find(|call| dn.is_some_and(|dn| call.turns.iter().any(|turn| *turn.dn == *dn && turn.to.is_none())));
     let was_up = |blind: &&Blind| {
-        calls.iter().any(|call| call.fact.switch == blind.switch && overlap((call.fact.started, call.ended()), (blind.from, blind.to)))
+        calls
+            .iter()
+            .any(|call| call.fact.switch == blind.switch && overlap((call.fact.started, call.ended()), (blind.from, blind.to)))
     };
     Some(Conversation {
         id: talk.id.clone(),

@@ -254,7 +254,9 @@ impl Board {
     pub fn recordings_at(&self, link: LinkNo, conn_id: &Arc<str>, dn: &str) -> Vec<RecordingNo> {
         let Some(no) = self.by_conn.get(&(link, conn_id.clone())) else { return Vec::new() };
         let of_call = |dn: Option<&str>| {
-            let fits = |r: &&Recorded| r.call == Some(*no) && r.facts.ended.is_none() && dn.is_none_or(|dn| r.facts.recorded_dn.as_deref() == Some(dn));
+            let fits = |r: &&Recorded| {
+                r.call == Some(*no) && r.facts.ended.is_none() && dn.is_none_or(|dn| r.facts.recorded_dn.as_deref() == Some(dn))
+            };
             self.recordings.values().filter(fits).map(|r| r.facts.no).collect::<Vec<_>>()
         };
         let exact = of_call(Some(dn));
@@ -274,7 +276,8 @@ impl Board {
 
     /// Ends what is over, forgets what is long over.
     pub fn handle_timeout(&mut self, now: Now) {
-        let over = |call: &Call| call.fact.ended.is_none() && call.emptied.is_some_and(|at| at.mono.after(OVER_AFTER) <= now.mono);
+        let over =
+            |call: &Call| call.fact.ended.is_none() && call.emptied.is_some_and(|at| at.mono.after(OVER_AFTER) <= now.mono);
         let over: Vec<CallNo> = self.calls.iter().filter(|(_, call)| over(call)).map(|(no, _)| *no).collect();
         for no in over {
             self.finish(no);
@@ -296,7 +299,9 @@ impl Board {
         }
         let switch = self.switches.get(link.0)?.clone();
         let twin = event.call_uuid.as_ref().and_then(|uuid| self.by_uuid.get(uuid)).copied();
-        if let Some(no) = twin.filter(|no| self.calls.get(no).is_some_and(|call| call.fact.switch == switch && call.fact.ended.is_none())) {
+        if let Some(no) =
+            twin.filter(|no| self.calls.get(no).is_some_and(|call| call.fact.switch == switch && call.fact.ended.is_none()))
+        {
             self.by_conn.insert(key, no); // the switch gave it another ConnID
             return Some(no);
         }
@@ -371,6 +376,4 @@ impl Board {
             call.turns.iter_mut().filter(here).for_each(|turn| turn.agent = Some(agent.clone()));
         }
     }
-
 }
-

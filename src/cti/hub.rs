@@ -152,7 +152,8 @@ impl Hub {
 
     /// All links.
     pub fn links(&self) -> Vec<LinkState> {
-        let state = |(name, link): (&String, &Link)| LinkState { name: name.clone(), is_up: link.is_up(), counters: link.counters() };
+        let state =
+            |(name, link): (&String, &Link)| LinkState { name: name.clone(), is_up: link.is_up(), counters: link.counters() };
         self.names.iter().zip(&self.links).map(state).collect()
     }
 

@@ -231,7 +231,11 @@ impl Link {
         let pause = self.pause();
         let half = self.lines.unfinished_bytes();
         if is_up {
-            tracing::warn!(tserver = self.config.name, half_line_bytes = half, "CTI link lost: {why}; calls are recorded without it, tried again in {pause:?}");
+            tracing::warn!(
+                tserver = self.config.name,
+                half_line_bytes = half,
+                "CTI link lost: {why}; calls are recorded without it, tried again in {pause:?}"
+            );
             self.news.push_back(News::Down);
         } else if self.failures.is_power_of_two() {
             tracing::warn!(tserver = self.config.name, failures = self.failures, "no CTI link: {why}; tried again in {pause:?}");
@@ -417,7 +421,11 @@ impl Link {
                 Step::Restarted(seq) => tracing::warn!(tserver = self.config.name, seq, "the T-Server counts its events anew"),
                 Step::Gap(count) => {
                     self.counters.lost += count;
-                    tracing::error!(tserver = self.config.name, count, "events are missing; the calls of all DNs are asked for again");
+                    tracing::error!(
+                        tserver = self.config.name,
+                        count,
+                        "events are missing; the calls of all DNs are asked for again"
+                    );
                     self.news.push_back(News::Gap(count));
                     self.resync(now);
                 }
@@ -474,7 +482,11 @@ impl Link {
         match asked {
             Some(Asked::Register(no)) => {
                 let dn = self.config.dns.get(no).map_or("", |(dn, _)| dn);
-                tracing::error!(tserver = self.config.name, dn, "not monitored: the T-Server says: {why}; tried again in {REGISTER_AGAIN:?}");
+                tracing::error!(
+                    tserver = self.config.name,
+                    dn,
+                    "not monitored: the T-Server says: {why}; tried again in {REGISTER_AGAIN:?}"
+                );
                 self.register_at.insert(no, now.after(REGISTER_AGAIN));
             }
             Some(Asked::Service(ticket)) => self.answered(ticket, Err(why.to_owned())),

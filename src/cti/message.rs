@@ -365,7 +365,9 @@ fn direction(call_type: &str) -> Result<Option<Direction>, String> {
 
 fn short(what: &str, text: Option<String>) -> Result<Option<String>, String> {
     match text {
-        Some(text) if text.len() > MAX_NAME_BYTES => Err(format!("{what} has {} bytes; at most {MAX_NAME_BYTES} are taken", text.len())),
+        Some(text) if text.len() > MAX_NAME_BYTES => {
+            Err(format!("{what} has {} bytes; at most {MAX_NAME_BYTES} are taken", text.len()))
+        }
         text => Ok(text.filter(|text| !text.is_empty())),
     }
 }

@@ -23,6 +23,6 @@ pub mod link;
 pub mod message;
 pub mod sequence;
 
+pub use board::RecordingFacts;
 pub use driver::Cti;
 pub use hub::{Address, Command, Event, LinkState, TServer};
-pub use board::RecordingFacts;

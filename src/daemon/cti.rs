@@ -31,7 +31,12 @@ fn facts(recording: &Recording) -> RecordingFacts {
         call_uuid: recording.call_uuid.clone(),
         recorded_dn: recorded.or_else(|| recording.parameters.get("recorddn").cloned()),
         started: recording.started,
-        ended: recording.legs.iter().all(|leg| leg.ended.is_some()).then(|| recording.legs.iter().filter_map(|leg| leg.ended).max()).flatten(),
+        ended: recording
+            .legs
+            .iter()
+            .all(|leg| leg.ended.is_some())
+            .then(|| recording.legs.iter().filter_map(|leg| leg.ended).max())
+            .flatten(),
     }
 }
 

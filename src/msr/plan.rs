@@ -52,7 +52,8 @@ impl CallPlan {
         let stamp = wall.to_string(); // 2026-03-02T14:05:59.120Z
         let (date, time) = (stamp.get(..10).unwrap_or_default(), stamp.get(11..19).unwrap_or_default());
         let known = options.parties.as_ref();
-        let call_uuid = match known.map(|parties| &*parties.call_uuid).or(options.recording_id.as_deref().and_then(call_uuid_of)) {
+        let call_uuid = match known.map(|parties| &*parties.call_uuid).or(options.recording_id.as_deref().and_then(call_uuid_of))
+        {
             Some(known) => known.to_owned(),
             None => text(ids, 32, b"0123456789ABCDEFGHIJKLMNOPQRSTUV"),
         };

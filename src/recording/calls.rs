@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Note, RtpAnchor, Stage};
 use crate::model::{
-    Channel, Conversation, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport,
-    TenantId, WallTime,
+    Channel, Conversation, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
+    StreamReport, TenantId, WallTime,
 };
 use crate::session::Session;
 

@@ -32,7 +32,8 @@ fn play(arguments: &[&str]) {
         .collect();
     site.add_config(&tservers);
     site.run();
-    let running: Vec<(&Play, Child)> = players.iter().map(|(play, ip)| (*play, start(&site, play.name, &ip.to_string(), arguments))).collect();
+    let running: Vec<(&Play, Child)> =
+        players.iter().map(|(play, ip)| (*play, start(&site, play.name, &ip.to_string(), arguments))).collect();
     for (play, player) in running {
         let output = player.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -81,14 +82,23 @@ fn essence(recording: &Arrived) -> Value {
     let list = |of: &Value| of.as_array().cloned().unwrap_or_default();
     let couples: Vec<Value> = list(&nearend["couples"])
         .iter()
-        .map(|couple| json!([couple["GEN_CFG_TENANT"], couple["GEN_CFG_SWITCH"], couple["recordedDn"], couple["otherDns"], couple["callUuid"]]))
+        .map(|couple| {
+            json!([
+                couple["GEN_CFG_TENANT"],
+                couple["GEN_CFG_SWITCH"],
+                couple["recordedDn"],
+                couple["otherDns"],
+                couple["callUuid"]
+            ])
+        })
         .collect();
     let calls: Vec<Value> = list(&conversation["calls"])
         .iter()
         .map(|call| json!([call["callUuid"], call["direction"], call["ani"], call["dnis"], call["consultOf"]]))
         .collect();
     let agents: Vec<Value> = list(&conversation["agents"]).iter().map(|agent| json!([agent["agentId"], agent["dn"]])).collect();
-    let changes: Vec<Value> = list(&conversation["dataChanges"]).iter().map(|change| json!([change["key"], change["value"]])).collect();
+    let changes: Vec<Value> =
+        list(&conversation["dataChanges"]).iter().map(|change| json!([change["key"], change["value"]])).collect();
     let masks: Vec<Value> = list(&recording.json["mediaFiles"][0]["masks"]).iter().map(|mask| mask["type"].clone()).collect();
     let legs: Vec<Value> = list(&nearend["legs"]).iter().map(|leg| json!([leg["channel"], leg["dn"]])).collect();
     json!({

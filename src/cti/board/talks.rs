@@ -55,7 +55,8 @@ impl Board {
 
     pub(super) fn change_data(&mut self, now: Now, no: CallNo, dn: &Arc<str>, data: &Pairs) {
         let Some(call) = self.calls.get_mut(&no) else { return };
-        let set = data.iter().filter(|(key, value)| call.data.get(*key) != Some(*value)).map(|(k, v)| (k.clone(), Some(v.clone())));
+        let set =
+            data.iter().filter(|(key, value)| call.data.get(*key) != Some(*value)).map(|(k, v)| (k.clone(), Some(v.clone())));
         let deleted = call.data.keys().filter(|key| !data.contains_key(*key)).map(|key| (key.clone(), None));
         let changes: Vec<_> = set.chain(deleted).collect();
         if changes.is_empty() {

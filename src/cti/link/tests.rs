@@ -21,13 +21,11 @@ fn up(addresses: usize) -> Link {
 }
 
 fn sent(link: &mut Link) -> Vec<String> {
-    let actions = std::iter::from_fn(|| link.poll_action());
-    actions
-        .filter_map(|action| match action {
-            Action::Send(line) => Some(String::from_utf8(line).unwrap()),
-            other => panic!("{other:?}"),
-        })
-        .collect()
+    let lines = std::iter::from_fn(|| link.poll_action()).map(|action| match action {
+        Action::Send(line) => String::from_utf8(line).unwrap(),
+        other => panic!("{other:?}"),
+    });
+    lines.collect()
 }
 
 fn news(link: &mut Link) -> Vec<News> {
@@ -215,6 +213,7 @@ fn a_dn_that_cannot_be_monitored_is_tried_again_later() {
     let _ = sent(&mut link);
     link.handle_timeout(at(60_001));
     assert_eq!(sent(&mut link).iter().filter(|line| line.contains("RegisterAddress")).count(), 2);
-    let registered = hear(&mut link, at(60_002), r#"{"msg":"EventRegistered","dn":"7001","calls":[{"connId":"c1","state":"Held"}]}"#);
+    let registered =
+        hear(&mut link, at(60_002), r#"{"msg":"EventRegistered","dn":"7001","calls":[{"connId":"c1","state":"Held"}]}"#);
     assert!(matches!(&registered[..], [News::Registered(r)] if r.calls.as_ref().unwrap()[0].kind == EventKind::Held));
 }

@@ -24,7 +24,10 @@ fn an_event_keeps_all_that_it_says() {
     assert_eq!(event.kind, EventKind::Established);
     assert_eq!((&*event.conn_id, &*event.this_dn, event.other_dn.as_deref()), ("0192037900000a7c", "7001", Some("5550100")));
     assert_eq!((event.previous_conn_id.as_deref(), event.transfer_conn_id.as_deref()), (Some("1"), Some("2")));
-    assert_eq!((event.direction, event.agent.as_deref(), event.private_msg_id), (Some(Direction::Inbound), Some("anna"), Some(3_013)));
+    assert_eq!(
+        (event.direction, event.agent.as_deref(), event.private_msg_id),
+        (Some(Direction::Inbound), Some("anna"), Some(3_013))
+    );
     let data = event.user_data.unwrap();
     assert_eq!((&*data["a"], &*data["n"], &*data["list"]), ("b", "1", r#"{"x":"y"}"#));
     assert_eq!(event.extensions["record"], "source");
@@ -115,7 +118,14 @@ fn every_message_follows_the_published_schemas() {
     let outgoing = [
         Outgoing::RegisterAddress { r#ref: 1, dn: "7001", dn_type: dn_type_name(DnType::AcdPosition) },
         Outgoing::RequestSnapshot { r#ref: 2 },
-        Outgoing::RequestPrivateService { r#ref: 3, service_id: 3_013, this_dn: "7001", conn_id: "1", extensions: &extensions, reasons: &reasons },
+        Outgoing::RequestPrivateService {
+            r#ref: 3,
+            service_id: 3_013,
+            this_dn: "7001",
+            conn_id: "1",
+            extensions: &extensions,
+            reasons: &reasons,
+        },
         Outgoing::KeepAlive { r#ref: 4 },
     ];
     for message in outgoing {

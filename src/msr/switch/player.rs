@@ -161,7 +161,8 @@ impl Player {
     /// What the scenario still waits for; none: for nothing but time.
     pub fn waits_for(&self) -> Option<String> {
         if self.zero.is_none() {
-            let missing: Vec<&str> = self.script.monitored().into_iter().filter(|dn| !self.registered.iter().any(|r| r == dn)).collect();
+            let missing: Vec<&str> =
+                self.script.monitored().into_iter().filter(|dn| !self.registered.iter().any(|r| r == dn)).collect();
             return Some(format!("the box to monitor {}", missing.join(", ")));
         }
         match self.steps.front() {
@@ -201,7 +202,8 @@ impl Player {
 
     fn register(&mut self, now: MonoTime, message: &Value) {
         let Some(dn) = message["dn"].as_str() else { return };
-        let dn_type = self.script.dn_types.get(dn).cloned().unwrap_or_else(|| message["dnType"].as_str().unwrap_or_default().to_owned());
+        let dn_type =
+            self.script.dn_types.get(dn).cloned().unwrap_or_else(|| message["dnType"].as_str().unwrap_or_default().to_owned());
         let calls: Vec<Value> =
             self.views.iter().filter(|((at, _), _)| at == dn).map(|(_, view)| Value::Object(view.clone())).collect();
         self.send(&json!({"msg": "EventRegistered", "ref": message["ref"], "dn": dn, "dnType": dn_type, "calls": calls}));

@@ -185,7 +185,11 @@ impl Script {
     fn step(&self, verb: &str, mut words: Vec<String>) -> Result<Step, String> {
         let call = |words: &mut Vec<String>| {
             let call = take_word(words, "a call")?;
-            if self.calls.contains_key(&call) { Ok(call) } else { Err(format!("no call {call:?}: a line \"call {call} …\" must come before")) }
+            if self.calls.contains_key(&call) {
+                Ok(call)
+            } else {
+                Err(format!("no call {call:?}: a line \"call {call} …\" must come before"))
+            }
         };
         match verb {
             "await" => {
@@ -203,7 +207,9 @@ impl Script {
                 let unknown = [&line.previous, &line.transfer].into_iter().flatten().find(|call| !self.calls.contains_key(*call));
                 unknown.map_or(Ok(Step::Event(line.clone())), |call| Err(format!("no call {call:?}")))
             }
-            other => Err(format!("{other:?} is nothing that happens: expected record, await, cut or an event such as EventRinging")),
+            other => {
+                Err(format!("{other:?} is nothing that happens: expected record, await, cut or an event such as EventRinging"))
+            }
         }
     }
 }
