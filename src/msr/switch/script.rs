@@ -356,7 +356,7 @@ mod tests {
                     0 EventRinging main this=7001 other=5550100 data.Name=\"Anna Lee\" data.Old= # rings\n";
         let script = Script::parse("x-y", text).unwrap();
         let call = &script.calls["main"];
-        assert_eq!((call.uuid.as_str(), call.conn.len()), ("01MAIN00000000000000000000000000", 16));
+        assert_eq!((call.uuid.as_str(), call.conn.len()), ("12MAIN00000000000000000000000000", 16));
         assert_eq!(script.answers, [Answer::Error, Answer::Ack]);
         let [(_, Step::Event(event)), (at, Step::Record(record))] = &script.steps[..] else { panic!("{:?}", script.steps) };
         assert_eq!(event.data["Name"].as_deref(), Some("Anna Lee"));
