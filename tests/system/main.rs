@@ -6,8 +6,11 @@
 
 mod conversations;
 mod demo;
+mod devices;
 mod disk;
+mod docs;
 mod faults;
+mod geo;
 mod load;
 mod msr_calls;
 mod pcap;
