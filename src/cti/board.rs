@@ -172,8 +172,8 @@ impl Board {
         }
         let Some(no) = self.call_of(now, link, event) else { return };
         self.learn(now, link, no, event);
-        if let Some(previous) = event.previous_conn_id.as_ref().filter(|_| event.kind == EventKind::PartyChanged) {
-            self.come_over(now, link, no, previous, &event.this_dn);
+        if let Some(previous) = &event.previous_conn_id {
+            self.come_over(now, link, no, previous, event);
         }
         self.move_parties(now, no, event);
         if let Some(data) = &event.user_data {

@@ -22,8 +22,10 @@ use super::sequence::{Sequence, Step};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A connection that has lasted so long was a good one: the next begins without a pause.
-const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// The pause after a good connection was lost.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
+/// A connection that has lasted so long was a good one.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// How long without a line from the T-Server until it is asked whether it is there.
 const ASK_AFTER: Duration = Duration::from_secs(10);
 /// How long without one until it is not.
@@ -319,11 +321,11 @@ impl Link {
 }
 
 impl Link {
-    /// The first failure goes on with the other address at once; then all have had their turn.
+    /// The first failure goes on with the next address at once; later and later when all have had their turn.
     fn pause(&mut self) -> Duration {
-        let rounds = self.failures.saturating_sub(1) / u32::try_from(self.config.addresses.max(1)).unwrap_or(1);
-        if self.failures <= 1 && self.config.addresses > 1 {
-            return Duration::from_millis(100);
+        let rounds = self.failures.saturating_sub(2) / u32::try_from(self.config.addresses.max(1)).unwrap_or(1);
+        if self.failures <= 1 {
+            return SHORT_PAUSE;
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << rounds.min(5)).min(LONGEST_PAUSE);
         pause.mul_f64(0.75 + self.rng.f64() / 4.0) // not all boxes at the same moment

@@ -98,8 +98,13 @@ impl Board {
     }
 
     /// A party comes over from the call `previous`: the two are one conversation from now on.
-    pub(super) fn come_over(&mut self, now: Now, link: LinkNo, no: CallNo, previous: &Arc<str>, dn: &Arc<str>) {
+    pub(super) fn come_over(&mut self, now: Now, link: LinkNo, no: CallNo, previous: &Arc<str>, event: &CallEvent) {
+        let dn = &event.this_dn;
         let Some(from) = self.anywhere(link, previous).filter(|from| *from != no) else { return };
+        let was_there = self.calls.get(&from).is_some_and(|call| call.turns.iter().any(|t| t.dn == *dn && t.to.is_none()));
+        if event.kind != EventKind::PartyChanged && !was_there {
+            return;
+        }
         let agent = self.calls.get(&from).and_then(|call| call.turns.iter().rev().find(|t| t.dn == *dn)?.agent.clone());
         self.leave(now, from, dn);
         self.judge(now, from);
