@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc as events;
 use tracing::{info, warn};
 
-use super::encode::{Routes, Survey, encode};
+use super::encode::{Routes, audio_end, encode, span};
 use super::jobs::{Job, Jobs};
 use super::metadata::{self, BoxFacts};
 use super::verify::{Checked, Manifest, Verification, compare};
@@ -196,18 +196,18 @@ pub fn finish(
     }
 
     let routes = Routes::new(recording);
-    let blocks = || source.blocks(recording.no).map_err(FinishError::Spool);
-    let survey = Survey::new(&routes, blocks()?);
-    if let Some(first) = &survey.first_damage {
+    let mut blocks = source.blocks(recording.no).map_err(FinishError::Spool)?;
+    let span = span(recording, audio_end(&routes, &mut *blocks));
+    let all = (0..blocks.count()).map(|index| blocks.read(index));
+    let (audio, encoded) = write_file(fs, &folder, AUDIO, |out| encode(recording, &routes, span, all, out))?;
+    if let Some(first) = &encoded.first_damage {
         finished.flag(Flag::Damaged);
-        warn!(recording = %recording.id, pieces = survey.damaged, %first, "audio can no longer be read; it is silence now");
+        warn!(recording = %recording.id, pieces = encoded.damaged, %first, "audio can no longer be read; it is silence now");
     }
-    let blocks = blocks()?;
-    let (audio, encoded) = write_file(fs, &folder, AUDIO, |out| encode(recording, &routes, &survey, blocks, out))?;
     if encoded.misplaced > 0 {
         warn!(recording = %recording.id, samples = encoded.misplaced, "blocks of an unknown leg or out of order are left out");
     }
-    let json = metadata::render(&config.facts, &finished, &encoded, survey.damaged, &audio);
+    let json = metadata::render(&config.facts, &finished, &encoded, &audio);
     let (metadata, ()) = write_file(fs, &folder, METADATA, |out| out.write_all(&json))?;
     finished.files = vec![audio, metadata];
     Ok(finished)
