@@ -224,7 +224,7 @@ impl Judge {
     fn missing_blocks(&self, reader: &Reader, no: RecordingNo, facts: &Facts) -> Option<String> {
         let (mut read, mut damaged) = (Vec::new(), None);
         match reader.blocks(no) {
-            Ok(blocks) => blocks.for_each(|block| match block {
+            Ok(mut blocks) => (0..blocks.count()).for_each(|nth| match blocks.read(nth) {
                 Ok(block) => read.push(block),
                 Err(damage) => damaged = Some(damage),
             }),

@@ -22,7 +22,7 @@ use medium::Lie;
 use world::{Failure, Held, Sabotage, run};
 
 /// Seeds that every run of the tests takes.
-const USUAL_SEEDS: u64 = 40;
+const USUAL_SEEDS: u64 = 24;
 
 /// `NEAREND_SIMULATE=FIRST+COUNT`, as scripts/simulate sets it.
 fn seeds() -> (u64, u64) {
