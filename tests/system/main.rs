@@ -19,6 +19,7 @@ mod restart;
 mod schema;
 mod senders;
 mod service;
+mod sidecar;
 mod sipp;
 mod site;
 mod tone;
