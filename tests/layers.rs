@@ -44,11 +44,13 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 8] = [
+const ONLY_IN: [(&str, &[&str]); 10] = [
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
     ("rppal", &["panel/driver.rs"]),
-    ("ring", &["spool/seal.rs", "spool/driver.rs"]),
+    ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs"]),
+    ("age", &["finish/seal.rs", "config/tenant.rs"]),
+    ("opus", &["finish/opus.rs"]),
     ("rsip", &["sip/"]),
     ("axum", &["web/"]),
     ("toml", &["config/", "cmd/"]),

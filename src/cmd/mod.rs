@@ -5,3 +5,4 @@ pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod recordings;
 pub(crate) mod run;
+pub(crate) mod verify;

@@ -16,6 +16,7 @@ pub mod diagnostic;
 mod driver;
 mod file;
 mod resolve;
+pub mod tenant;
 mod typed;
 pub mod value;
 
@@ -25,5 +26,6 @@ mod tests;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
+pub use tenant::Recipient;
 pub use typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
 pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};

@@ -11,7 +11,7 @@ use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
 use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
-use crate::model::TenantId;
+use crate::model::{AudioFormat, TenantId};
 
 const DATA_DIR: &str = "/var/lib/nearend";
 const SIP_PORT: u16 = 5060; // RFC 3261 §19.1.2
@@ -221,7 +221,6 @@ fn tenants(file: Vec<Spanned<file::Tenant>>, findings: &mut Findings) -> Vec<Ten
             findings.error(span_of(&entry.id).unwrap_or(span), "[[tenant]] id", message);
             continue;
         }
-        warn_of_missing_seal(&id, &entry, findings);
         tenants.push(tenant(id, &entry));
     }
     if !tenants.iter().any(|t| t.id == TenantId::default_tenant()) {
@@ -234,18 +233,9 @@ fn tenant(id: String, file: &file::Tenant) -> Tenant {
     Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
-        recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
+        format: given(&file.format).unwrap_or(AudioFormat::Wav),
+        recipients: file.recipients.as_ref().map(items).unwrap_or_default(),
         retention: given(&file.retention).unwrap_or(RETENTION),
-    }
-}
-
-fn warn_of_missing_seal(id: &str, file: &file::Tenant, findings: &mut Findings) {
-    if let Some(list) = file.recipients.as_ref().filter(|list| !list.get_ref().is_empty()) {
-        let message = format!(
-            "sealing is not active in this version: recordings of tenant {id:?} are stored and delivered UNENCRYPTED, \
-             whatever recipients are named"
-        );
-        findings.warning(list.span(), "[[tenant]] recipients", message);
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::diagnostic::Diagnostic;
+use super::tenant::Recipient;
 use super::value::{Listen, Network, PortRange, Source, TargetKind, show_duration, show_size, show_size_or_none};
-use crate::model::TenantId;
+use crate::model::{AudioFormat, TenantId};
 
 /// What the daemon runs by.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -108,9 +109,11 @@ pub struct Tenant {
     pub id: TenantId,
     /// Name for people.
     pub name: String,
-    /// age recipients; accepted and checked, but nothing is sealed yet.
+    /// How its audio is written.
+    pub format: AudioFormat,
+    /// Who may open its files; nobody in particular: they stay plain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<String>,
+    pub recipients: Vec<Recipient>,
     /// How long a recording stays on the box from its end; never before every target has it.
     #[serde(serialize_with = "show_duration")]
     pub retention: Duration,

@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod dialog;
+pub mod format;
 pub mod g711;
 pub mod id;
 pub mod recording;
@@ -12,6 +13,7 @@ pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
 pub use dialog::{LocalDescription, SavedDialog};
+pub use format::AudioFormat;
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};
 pub use stream::{Line, Payload, StreamKey, StreamReport};
