@@ -5,7 +5,6 @@
 //! written, so it is never on the disk in the clear.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ use super::metadata::{self, BoxFacts, Made, Sealed};
 use super::seal::{Outlet, Sealing};
 use super::verify::Manifest;
 use crate::clock::Now;
-use crate::files::{self, Hashing};
+use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
 use crate::model::{AudioFormat, BlockSource, Flag, MediaTime, Recording, RecordingId, RecordingNo, Stage, TenantId};
 
@@ -187,7 +186,7 @@ impl Worker {
     }
 
     fn work(&mut self, job: Job) -> Event {
-        match finish(&self.config, &*self.source, &job.recording) {
+        match finish(&self.config, &System, &*self.source, &job.recording) {
             Ok(finished) => {
                 info!(recording = %finished.id, path = finished.path(), "finished");
                 Event::Finished(Box::new(finished))
@@ -205,17 +204,25 @@ impl Worker {
     }
 }
 
-/// Finishes one recording.
-fn finish(config: &Config, source: &dyn BlockSource, recording: &Recording) -> Result<Recording, FinishError> {
+/// Finishes one recording at stage `Ended`: the work of the thread. Doing it again is harmless. Gives it at stage `Finished`.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn finish(
+    config: &Config,
+    fs: &dyn FileSystem,
+    source: &dyn BlockSource,
+    recording: &Recording,
+) -> Result<Recording, FinishError> {
     let mut finished = recording.clone();
     finished.stage = Stage::Finished;
     let folder = config.finished_dir.join(recording.path());
-    files::create_folder(&config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
-    if let Some(files) = already_finished(&folder, recording)? {
+    files::create_folder(fs, &config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
+    if let Some(files) = already_finished(fs, &folder, recording)? {
         finished.files = files;
         return Ok(finished);
     }
-    folder::remove_leftovers(&folder).map_err(file_error(&folder))?;
+    folder::remove_leftovers(fs, &folder).map_err(file_error(&folder))?;
 
     let making = config.making(&recording.tenant);
     let routes = Routes::new(recording);
@@ -228,17 +235,18 @@ fn finish(config: &Config, source: &dyn BlockSource, recording: &Recording) -> R
     let blocks = blocks()?;
     let span = survey.span(recording);
     let (audio, encoded) =
-        write_audio(&folder, &making, recording, &span, |out| encode(recording, &routes, &survey, blocks, out))?;
+        write_audio(fs, &folder, &making, recording, &span, |out| encode(recording, &routes, &survey, blocks, out))?;
     if encoded.misplaced > 0 {
         warn!(recording = %recording.id, samples = encoded.misplaced, "blocks of an unknown leg or out of order are left out");
     }
     let made = Made { encoded: &encoded, damaged: survey.damaged, format: making.format, audio: &audio, sealed: None };
-    finished.files = write_metadata(config, &folder, &making, &finished, made)?;
+    finished.files = write_metadata(config, fs, &folder, &making, &finished, made)?;
     Ok(finished)
 }
 
 /// Writes the audio file, sealed if it is to be; `encode` writes its frames.
 fn write_audio(
+    fs: &dyn FileSystem,
     folder: &Path,
     making: &Making,
     recording: &Recording,
@@ -247,7 +255,7 @@ fn write_audio(
 ) -> Result<(FileFact, Encoded), FinishError> {
     let frames = span.end.0.abs_diff(span.start.0);
     let serial = recording.no.0 as u32; // any number will do
-    write_file(folder, making.format.file_name(), &making.sealing, |out| {
+    write_file(fs, folder, making.format.file_name(), &making.sealing, |out| {
         let mut file = AudioFile::begin(making.format, law(recording), frames, serial, out)?;
         let encoded = encode(&mut file)?;
         file.finish()?;
@@ -258,13 +266,14 @@ fn write_audio(
 /// Writes `recording.json`, and before it, for a sealed recording, the details that it leaves out. Gives all files.
 fn write_metadata(
     config: &Config,
+    fs: &dyn FileSystem,
     folder: &Path,
     making: &Making,
     finished: &Recording,
     made: Made<'_>,
 ) -> Result<Vec<FileFact>, FinishError> {
     let identity = config.identity.as_deref();
-    let write = |json: Vec<u8>| write_file(folder, METADATA, &Sealing::default(), |out| out.write_all(&json));
+    let write = |json: Vec<u8>| write_file(fs, folder, METADATA, &Sealing::default(), |out| out.write_all(&json));
     if !making.sealing.is_active() {
         let (metadata, ()) = write(metadata::render(&config.facts, finished, &made, identity))?;
         return Ok(vec![made.audio.clone(), metadata]);
@@ -272,16 +281,16 @@ fn write_metadata(
     let recipients = making.sealing.names();
     let within = Made { sealed: Some(Sealed { recipients: &recipients, details: None }), ..made };
     let json = metadata::render(&config.facts, finished, &within, identity);
-    let (details, ()) = write_file(folder, DETAILS, &making.sealing, |out| out.write_all(&json))?;
+    let (details, ()) = write_file(fs, folder, DETAILS, &making.sealing, |out| out.write_all(&json))?;
     let made = Made { sealed: Some(Sealed { recipients: &recipients, details: Some(&details) }), ..made };
     let (metadata, ()) = write(metadata::render(&config.facts, &metadata::without_personal(finished), &made, identity))?;
     Ok(vec![made.audio.clone(), details, metadata])
 }
 
 /// The files of a folder that an earlier run finished, just before it could say so. Written again if they are not intact.
-fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<FileFact>>, FinishError> {
+fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -> Result<Option<Vec<FileFact>>, FinishError> {
     let conflict = |found| FinishError::Conflict { path: folder.to_path_buf(), found };
-    let json = match folder::read_metadata(folder) {
+    let json = match folder::read_metadata(fs, folder) {
         Ok(json) => json,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(file_error(folder)(e)),
@@ -291,20 +300,21 @@ fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<F
     if (id.as_str(), start_time, *recording_no) != (&*recording.id.0, &recording.started.to_string(), recording.no.0) {
         return Err(conflict(format!("recording {id} no. {recording_no} of {start_time}")));
     }
-    if !folder::check(folder, &manifest, None).map_err(file_error(folder))?.is_intact() {
+    if !folder::check(fs, folder, &manifest, None).map_err(file_error(folder))?.is_intact() {
         return Ok(None);
     }
-    files::sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
+    fs.sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
     let digest = files::digest(json.as_slice()).map_err(file_error(folder))?;
     manifest.files.push(fact(METADATA, digest));
     Ok(Some(manifest.files))
 }
 
 /// Where a file's content is written: sealed on its way, or not.
-type Sealable<'f> = Outlet<&'f mut BufWriter<Hashing<File>>>;
+type Sealable<'f> = Outlet<&'f mut BufWriter<Hashing<Box<dyn NewFile>>>>;
 
 /// Writes `name` in `folder` under a temporary name, makes it durable and gives it its name, to which sealing adds a suffix.
 fn write_file<T>(
+    fs: &dyn FileSystem,
     folder: &Path,
     name: &str,
     sealing: &Sealing,
@@ -314,14 +324,14 @@ fn write_file<T>(
     let temporary = folder.join(files::temporary_name(&name));
     let path = folder.join(&name);
     let written = || -> io::Result<(FileFact, T)> {
-        let mut file = BufWriter::with_capacity(WRITE_BYTES, Hashing::new(files::create_temporary(&temporary)?));
+        let mut file = BufWriter::with_capacity(WRITE_BYTES, Hashing::new(files::create_temporary(fs, &temporary)?));
         let mut out = sealing.begin(&mut file)?;
         let result = write(&mut out)?;
         out.finish()?;
         let (file, digest) = file.into_inner()?.finish();
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        files::sync_folder(folder)?;
+        file.sync()?;
+        fs.rename(&temporary, &path)?;
+        fs.sync_folder(folder)?;
         Ok((fact(&name, digest), result))
     };
     written().map_err(file_error(&path))

@@ -3,6 +3,7 @@
 //! Pure data. A station may use every type here; no type here knows a station.
 
 pub mod block;
+pub mod call_facts;
 pub mod dialog;
 pub mod format;
 pub mod g711;
@@ -12,6 +13,7 @@ pub mod stream;
 pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
+pub use call_facts::{CallFacts, Direction, DnRange, DnType, SwitchId};
 pub use dialog::{LocalDescription, SavedDialog};
 pub use format::AudioFormat;
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};

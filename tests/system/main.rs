@@ -14,6 +14,7 @@ mod recovery;
 mod restart;
 mod schema;
 mod senders;
+mod service;
 mod sipp;
 mod site;
 mod wav;

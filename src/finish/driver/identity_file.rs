@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::files;
+use crate::files::{self, FileSystem, System};
 use crate::finish::identity::{Identity, KEY_BYTES, PublicKey};
 
 /// The secret: 32 random bytes, for the daemon's user alone.
@@ -98,7 +98,7 @@ fn replace(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, dir.join(name))?;
-    files::sync_folder(dir)
+    System.sync_folder(dir)
 }
 
 #[cfg(test)]

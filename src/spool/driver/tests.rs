@@ -6,6 +6,7 @@ mod faults;
 mod room;
 mod sealing;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::mpsc::channel;
@@ -18,8 +19,9 @@ use super::super::fixture::{block, recording};
 use super::super::ledger::{Described, Row};
 use super::super::segment::tests::stored;
 use super::super::segment::{Header, SegmentNo};
+use super::super::writer::ledger_path;
 use super::*;
-use crate::model::{BlockSource, Damage, RecordingId, Run, StoredBlock};
+use crate::model::{BLOCK_BYTES, BlockSource, Damage, MediaTime, RecordingId, RecordingNo, Run, Stage, StoredBlock};
 
 /// A spool at work.
 struct Running {

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::super::keys::BOX_KEY;
+use super::super::super::keys::Keyring;
+use super::super::super::seal::Algorithm;
 use super::*;
 
 /// A call of two legs with some audio, and another that keeps its segments.
