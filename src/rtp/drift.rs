@@ -1,7 +1,7 @@
 //! How far a sender's clock has run away from the box's, and when its leg is set right again. Pure.
 //!
 //! All legs of a recording lie on one clock: the box's. A sender's own clock differs from it by some 10 to 100 millionths, 0.36 s
-//! in an hour. How late packets are is measured against their places, by the packet with the least delay of each few seconds, which no
+//! in an hour. How late packets are is measured against their places, by the packet with the least delay of every ten seconds, which no
 //! jitter moves; what that changes by is the drift. Below a tolerance nothing is done, so that calls of some minutes stay
 //! as they came. Above it, silence is inserted before a quiet packet, or the quiet beginning of one is left out. See
 //! docs/decisions/0035.
@@ -9,7 +9,7 @@
 use crate::model::block::Law;
 
 /// How long the least delay is looked for.
-const WINDOW: i64 = ms(5_000);
+const WINDOW: i64 = ms(10_000);
 
 /// A window with fewer packets goes on until it has so many.
 const WINDOW_PACKETS: u32 = 50;
@@ -20,8 +20,8 @@ const TOLERANCE: i64 = ms(6);
 /// At most so many samples are inserted or left out at once: 10 ms, half a packet.
 pub const LARGEST_STEP: usize = 80;
 
-/// For so many windows a quiet packet is waited for; then any will do (music, a fax, a tone).
-const PATIENCE: u32 = 4;
+/// In so many windows in a row it has to be due before any packet will do, though none was quiet (music, a fax, a tone).
+const PATIENCE: u32 = 3;
 
 /// Samples of the lowest segments of G.711 are quiet: 39 dB below full scale in µ-law, 36 in A-law.
 const QUIET: u8 = 0x1F;
@@ -139,7 +139,7 @@ mod tests {
             let (steps, worst) = run(3_600, ppm, |_| true, noisy);
             let total: i64 = steps.iter().map(|(_, step)| step).sum();
             assert!((total - 28_800 * ppm / 1_000).abs() <= ms(8), "{ppm} ppm: {total} samples in all");
-            let at_most = if ppm == 300 { ms(11) } else { ms(9) };
+            let at_most = if ppm == 300 { ms(13) } else { ms(9) };
             assert!(worst <= at_most, "{ppm} ppm: {worst} samples off");
             assert!(steps.iter().all(|(_, step)| step.signum() == ppm.signum()));
         }
@@ -157,7 +157,7 @@ mod tests {
         let (steps, worst) = run(300, 100, |n| n % 500 == 499, noisy);
         assert!(!steps.is_empty() && worst <= ms(9), "every ten seconds there is one: {worst}");
         let (steps, worst) = run(300, 100, |_| false, noisy);
-        assert!(!steps.is_empty() && worst <= ms(10), "music: {worst}");
+        assert!(!steps.is_empty() && worst <= ms(11), "music: {worst}");
     }
 
     #[test]
