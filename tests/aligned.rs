@@ -9,8 +9,8 @@ use nearend::files::System;
 use nearend::finish;
 use nearend::model::block::Law;
 use nearend::model::{
-    BLOCK_BYTES, Block, BlockSource, Damage, LegNo, MonoTime, Payload, Recording, RecordingId, RecordingNo, StoredBlock,
-    StreamKey, StreamReport,
+    BLOCK_BYTES, Block, BlockList, BlockNo, BlockSource, Damage, LegNo, MonoTime, Payload, Recording, RecordingId, RecordingNo,
+    StoredBlock, StreamKey, StreamReport,
 };
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
@@ -91,8 +91,24 @@ fn datagram(n: i64, payload: &[u8]) -> Vec<u8> {
 struct Spool(Vec<StoredBlock>);
 
 impl BlockSource for Spool {
-    fn blocks(&self, _: RecordingNo) -> std::io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>> {
-        Ok(Box::new(self.0.iter().cloned().map(Ok)))
+    fn blocks(&self, _: RecordingNo) -> std::io::Result<Box<dyn BlockList + '_>> {
+        Ok(Box::new(List(&self.0)))
+    }
+}
+
+struct List<'s>(&'s [StoredBlock]);
+
+impl BlockList for List<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn number(&self, index: usize) -> Option<BlockNo> {
+        self.0.get(index).map(|block| block.number)
+    }
+
+    fn read(&mut self, index: usize) -> Result<StoredBlock, Damage> {
+        Ok(self.0[index].clone())
     }
 }
 

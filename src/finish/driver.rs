@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -16,7 +15,7 @@ use tokio::sync::mpsc as events;
 use tracing::{info, warn};
 
 use super::audio::AudioFile;
-use super::encode::{Encoded, Routes, Survey, encode, law};
+use super::encode::{Encoded, Routes, audio_end, encode, law, span};
 use super::identity::Identity;
 use super::jobs::{Job, Jobs};
 use super::metadata::{self, BoxFacts, Made, Sealed};
@@ -25,7 +24,7 @@ use super::verify::Manifest;
 use crate::clock::Now;
 use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
-use crate::model::{AudioFormat, BlockSource, Flag, MediaTime, Recording, RecordingId, RecordingNo, Stage, TenantId};
+use crate::model::{AudioFormat, BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage, TenantId};
 
 mod folder;
 pub mod identity_file;
@@ -226,20 +225,20 @@ pub fn finish(
 
     let making = config.making(&recording.tenant);
     let routes = Routes::new(recording);
-    let blocks = || source.blocks(recording.no).map_err(FinishError::Spool);
-    let survey = Survey::new(&routes, blocks()?);
-    if let Some(first) = &survey.first_damage {
-        finished.flag(Flag::Damaged);
-        warn!(recording = %recording.id, pieces = survey.damaged, %first, "audio can no longer be read; it is silence now");
-    }
-    let blocks = blocks()?;
-    let span = survey.span(recording);
+    let mut blocks = source.blocks(recording.no).map_err(FinishError::Spool)?;
+    let span = span(recording, audio_end(&routes, &mut *blocks));
+    let all = (0..blocks.count()).map(|index| blocks.read(index));
+    let frames = span.end.0.abs_diff(span.start.0);
     let (audio, encoded) =
-        write_audio(fs, &folder, &making, recording, &span, |out| encode(recording, &routes, &survey, blocks, out))?;
+        write_audio(fs, &folder, &making, recording, frames, |out| encode(recording, &routes, span, all, out))?;
+    if let Some(first) = &encoded.first_damage {
+        finished.flag(Flag::Damaged);
+        warn!(recording = %recording.id, pieces = encoded.damaged, %first, "audio can no longer be read; it is silence now");
+    }
     if encoded.misplaced > 0 {
         warn!(recording = %recording.id, samples = encoded.misplaced, "blocks of an unknown leg or out of order are left out");
     }
-    let made = Made { encoded: &encoded, damaged: survey.damaged, format: making.format, audio: &audio, sealed: None };
+    let made = Made { encoded: &encoded, format: making.format, audio: &audio, sealed: None };
     finished.files = write_metadata(config, fs, &folder, &making, &finished, made)?;
     Ok(finished)
 }
@@ -250,10 +249,9 @@ fn write_audio(
     folder: &Path,
     making: &Making,
     recording: &Recording,
-    span: &Range<MediaTime>,
+    frames: u64,
     encode: impl FnOnce(&mut AudioFile<&mut Sealable<'_>>) -> io::Result<Encoded>,
 ) -> Result<(FileFact, Encoded), FinishError> {
-    let frames = span.end.0.abs_diff(span.start.0);
     let serial = recording.no.0 as u32; // any number will do
     write_file(fs, folder, making.format.file_name(), &making.sealing, |out| {
         let mut file = AudioFile::begin(making.format, law(recording), frames, serial, out)?;

@@ -35,8 +35,6 @@ pub struct BoxFacts {
 pub struct Made<'a> {
     /// What is in the audio file.
     pub encoded: &'a Encoded,
-    /// How many pieces of audio could no longer be read.
-    pub damaged: u64,
     /// The format of the audio file.
     pub format: AudioFormat,
     /// The audio file.

@@ -12,7 +12,7 @@ pub mod recording;
 pub mod stream;
 pub mod time;
 
-pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
+pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
 pub use call_facts::{CallFacts, Direction, DnRange, DnType, SwitchId};
 pub use dialog::{LocalDescription, SavedDialog};
 pub use format::AudioFormat;

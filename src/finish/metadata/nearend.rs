@@ -68,7 +68,7 @@ impl<'a> Nearend<'a> {
             masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
             gaps: encoded.gaps.gaps.iter().map(|gap| gap_entry(gap, start)).collect(),
             gaps_left_out: encoded.gaps.left_out,
-            damaged_pieces: made.damaged,
+            damaged_pieces: encoded.damaged,
             parameters: &recording.parameters,
             headers: recording.headers.iter().map(|(name, value)| Header { name, value }).collect(),
             notes: recording.notes.iter().map(note).collect(),

@@ -22,7 +22,8 @@ fn audio() -> FileFact {
 
 fn encoded(gaps: Vec<Gap>) -> Encoded {
     let gaps = GapList { gaps, left_out: 0 };
-    Encoded { law: Law::Pcmu, span: MediaTime(80)..MediaTime(16_080), transcoded: 0, misplaced: 0, gaps }
+    let span = MediaTime(80)..MediaTime(16_080);
+    Encoded { law: Law::Pcmu, span, transcoded: 0, misplaced: 0, damaged: 0, first_damage: None, gaps }
 }
 
 fn json_of(recording: &Recording, encoded: &Encoded) -> Value {
@@ -33,7 +34,7 @@ fn json_of(recording: &Recording, encoded: &Encoded) -> Value {
 
 fn rendered(recording: &Recording, encoded: &Encoded) -> Vec<u8> {
     let audio = audio();
-    render(&facts(), recording, &Made { encoded, damaged: 0, format: AudioFormat::Wav, audio: &audio, sealed: None }, None)
+    render(&facts(), recording, &Made { encoded, format: AudioFormat::Wav, audio: &audio, sealed: None }, None)
 }
 
 fn errors(json: &Value) -> Vec<String> {
@@ -146,8 +147,8 @@ fn a_call_of_which_next_to_nothing_is_known_is_valid_too() {
     call.end_reason = None;
     call.legs.clear();
     let nothing = BoxFacts { site: String::new(), geo_location: None, box_name: String::new() };
-    let (encoded, audio) = (encoded(Vec::new()), audio());
-    let made = Made { encoded: &encoded, damaged: 3, format: AudioFormat::Wav, audio: &audio, sealed: None };
+    let (encoded, audio) = (Encoded { damaged: 3, ..encoded(Vec::new()) }, audio());
+    let made = Made { encoded: &encoded, format: AudioFormat::Wav, audio: &audio, sealed: None };
     let json: Value = serde_json::from_slice(&render(&nothing, &call, &made, None)).unwrap();
     assert_valid(&json);
     assert_eq!(json["stopTime"], "2026-03-02T14:06:01.500Z", "from the length of the audio");
@@ -169,7 +170,7 @@ fn what_is_sealed_says_nothing_about_anyone_and_is_signed() {
     let audio = FileFact { name: "audio.opus.age".into(), ..audio() };
     let details = FileFact { name: "details.json.age".into(), ..audio.clone() };
     let sealed = Some(Sealed { recipients: &recipients, details: Some(&details) });
-    let made = Made { encoded: &encoded, damaged: 0, format: AudioFormat::Opus, audio: &audio, sealed };
+    let made = Made { encoded: &encoded, format: AudioFormat::Opus, audio: &audio, sealed };
     let text = String::from_utf8(render(&facts(), &without_personal(&full()), &made, Some(&identity))).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_valid(&json);

@@ -84,11 +84,17 @@ type Contents = BTreeMap<RecordingNo, (Recording, Vec<Result<StoredBlock, Damage
 
 fn contents(reader: &Reader) -> Contents {
     let all = reader.recordings().map(|recording| recording.unwrap());
-    all.map(|recording| (recording.no, (recording.clone(), reader.blocks(recording.no).unwrap().collect()))).collect()
+    all.map(|recording| (recording.no, (recording.clone(), all_of(reader, recording.no)))).collect()
+}
+
+/// Every block of a recording, as far as it can be read.
+fn all_of(reader: &Reader, no: RecordingNo) -> Vec<Result<StoredBlock, Damage>> {
+    let mut blocks = reader.blocks(no).unwrap();
+    (0..blocks.count()).map(|index| blocks.read(index)).collect()
 }
 
 fn read(reader: &Reader, no: u64) -> Vec<StoredBlock> {
-    reader.blocks(RecordingNo(no)).unwrap().map(|block| block.unwrap()).collect()
+    all_of(reader, RecordingNo(no)).into_iter().map(|block| block.unwrap()).collect()
 }
 
 /// Two calls of two legs, one of them over; in five segments.
