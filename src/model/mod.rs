@@ -13,7 +13,7 @@ pub mod stream;
 pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
-pub use call_facts::{CallFacts, Direction, DnRange, DnType, SwitchId};
+pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
 pub use dialog::{LocalDescription, SavedDialog};
 pub use format::AudioFormat;
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
