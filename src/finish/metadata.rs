@@ -12,6 +12,7 @@ use super::identity::{Identity, Signature};
 use crate::model::recording::FileFact;
 use crate::model::{AudioFormat, MaskKind, MediaTime, Recording, WallTime};
 
+mod conversation;
 mod nearend;
 #[cfg(test)]
 mod tests;

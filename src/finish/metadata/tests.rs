@@ -7,8 +7,9 @@ use crate::finish::gaps::{Gap, GapList, GapReason};
 use crate::finish::identity::SignatureVerdict;
 use crate::finish::testing::{ORIGIN, leg, recording};
 use crate::model::block::Law;
+use crate::model::conversation::AgentFact;
 use crate::model::recording::{ClockPoint, Digit, Note};
-use crate::model::{Channel, EndReason, Flag, LegNo, Mask};
+use crate::model::{Channel, Conversation, EndReason, Flag, LegNo, Mask};
 
 const SCHEMA: &str = include_str!("../../../docs/schema/recording.schema.json");
 
@@ -161,8 +162,8 @@ fn the_same_recording_gives_the_same_bytes() {
     assert_eq!(render(), render());
 }
 
-/// Everything personal that [`full`] has.
-const PERSONAL: [&str; 6] = ["5551", "5552", "7000", "7001", "F00;gvp", "hällo"];
+/// Everything personal that [`full`] has, with a conversation.
+const PERSONAL: [&str; 8] = ["5551", "5552", "7000", "7001", "F00;gvp", "hällo", "anna", "4711"];
 
 #[test]
 fn what_is_sealed_says_nothing_about_anyone_and_is_signed() {
@@ -171,11 +172,19 @@ fn what_is_sealed_says_nothing_about_anyone_and_is_signed() {
     let details = FileFact { name: "details.json.age".into(), ..audio.clone() };
     let sealed = Some(Sealed { recipients: &recipients, details: Some(&details) });
     let made = Made { encoded: &encoded, format: AudioFormat::Opus, audio: &audio, sealed };
-    let text = String::from_utf8(render(&facts(), &without_personal(&full()), &made, Some(&identity))).unwrap();
+    let mut call = full();
+    call.conversation = Some(Box::new(Conversation {
+        id: "conversation-1".into(),
+        agents: vec![AgentFact { agent_id: "anna".into(), dn: "7000".into(), started: ORIGIN, ended: None }],
+        attached_data: [("account".to_owned(), "4711".to_owned())].into(),
+        ..Conversation::default()
+    }));
+    let text = String::from_utf8(render(&facts(), &without_personal(&call), &made, Some(&identity))).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_valid(&json);
     assert_eq!(PERSONAL.iter().filter(|personal| text.contains(**personal)).count(), 0, "{text}");
-    assert!(PERSONAL.iter().all(|personal| String::from_utf8(rendered(&full(), &encoded)).unwrap().contains(personal)));
+    assert!(PERSONAL.iter().all(|personal| String::from_utf8(rendered(&call, &encoded)).unwrap().contains(personal)));
+    assert_eq!(json["nearend"]["conversation"]["id"], "conversation-1");
     assert_eq!(json["mediaFiles"][0]["parameters"]["connId"], "006a");
     assert_eq!(json["nearend"]["legs"][0]["digits"], json!([]));
     assert_eq!(json["nearend"]["sealed"], json!({"recipients": ["age1abc"], "details": "details.json.age"}));

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Leg, Recording};
+use crate::model::conversation::CallFact;
+use crate::model::{Conversation, Leg, Recording};
 
 /// Parameters that link a recording to its call and say nothing about anyone.
 const IN_THE_CLEAR: [&str; 3] = ["calluuid", "connid", "datetime"];
@@ -20,6 +21,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         call_uuid,
         tenant,
         dialect,
+        conversation,
         origin,
         started,
         ended,
@@ -42,6 +44,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         call_uuid,
         tenant,
         dialect,
+        conversation: conversation.map(|conversation| Box::new(links(*conversation))),
         origin,
         started,
         ended,
@@ -62,4 +65,33 @@ pub fn without_personal(recording: &Recording) -> Recording {
 /// Without number and name of the party, and without the digits that it typed.
 fn leg_without_personal(leg: Leg) -> Leg {
     Leg { dn: None, digits: Vec::new(), ..leg }
+}
+
+/// What belongs together, on which switch, and when; nothing of who spoke, what was attached, what the agents did.
+fn links(conversation: Conversation) -> Conversation {
+    let Conversation {
+        id,
+        calls,
+        couples: _,
+        agents: _,
+        attached_data: _,
+        data_changes: _,
+        steps: _,
+        left_out: _,
+        blind,
+        recordings,
+    } = conversation;
+    let call = |call: CallFact| CallFact { ani: None, dnis: None, ..call };
+    Conversation {
+        id,
+        calls: calls.into_iter().map(call).collect(),
+        couples: Vec::new(),
+        agents: Vec::new(),
+        attached_data: BTreeMap::new(),
+        data_changes: Vec::new(),
+        steps: Vec::new(),
+        left_out: 0,
+        blind,
+        recordings,
+    }
 }
