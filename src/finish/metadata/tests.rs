@@ -7,9 +7,9 @@ use crate::finish::gaps::{Gap, GapList, GapReason};
 use crate::finish::identity::SignatureVerdict;
 use crate::finish::testing::{ORIGIN, leg, recording};
 use crate::model::block::Law;
-use crate::model::conversation::AgentFact;
+use crate::model::conversation::{AgentFact, CallFact};
 use crate::model::recording::{ClockPoint, Digit, Note};
-use crate::model::{Channel, Conversation, EndReason, Flag, LegNo, Mask};
+use crate::model::{Channel, Conversation, EndReason, Flag, LegNo, Mask, SwitchId};
 
 const SCHEMA: &str = include_str!("../../../docs/schema/recording.schema.json");
 
@@ -175,6 +175,17 @@ fn what_is_sealed_says_nothing_about_anyone_and_is_signed() {
     let mut call = full();
     call.conversation = Some(Box::new(Conversation {
         id: "conversation-1".into(),
+        calls: vec![CallFact {
+            call_uuid: None,
+            conn_id: "006a".into(),
+            switch: SwitchId("hq".into()),
+            direction: None,
+            ani: Some("5551".into()),
+            dnis: Some("5552".into()),
+            consult_of: None,
+            started: ORIGIN,
+            ended: None,
+        }],
         agents: vec![AgentFact { agent_id: "anna".into(), dn: "7000".into(), started: ORIGIN, ended: None }],
         attached_data: [("account".to_owned(), "4711".to_owned())].into(),
         ..Conversation::default()
