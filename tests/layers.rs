@@ -51,7 +51,7 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
     ("rppal", &["panel/driver.rs"]),
     ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs"]),
     ("age", &["finish/seal.rs", "config/tenant.rs"]),
-    ("opus", &["finish/opus.rs"]),
+    ("opus", &["finish/ogg_opus.rs"]),
     ("rsip", &["sip/"]),
     ("axum", &["web/"]),
     ("toml", &["config/", "cmd/"]),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::opus::Opus;
+use super::ogg_opus::Opus;
 use super::wav;
 use crate::model::AudioFormat;
 use crate::model::block::Law;

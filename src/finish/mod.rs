@@ -5,7 +5,7 @@
 //! | [`align`] | where each leg lies on the common clock, by RTCP sender reports (RFC 3550) |
 //! | [`overlay`] | lays blocks over each other on two channels |
 //! | [`encode`] | blocks -> frames of two channels, bit by bit as they came |
-//! | [`audio`] | frames -> a file: [`wav`], the head of a G.711 file, or [`opus`] (RFC 6716, RFC 7845) in [`ogg`] (RFC 3533) |
+//! | [`audio`] | frames -> a file: [`wav`], the head of a G.711 file, or [`ogg_opus`] (RFC 6716, RFC 7845) in [`ogg`] (RFC 3533) |
 //! | [`g711`] | µ-law <-> A-law (ITU-T G.711) |
 //! | [`gaps`] | where a channel is silent, and why |
 //! | [`metadata`] | everything known about the call -> `recording.json` |
@@ -30,7 +30,7 @@ pub mod identity;
 pub mod jobs;
 pub mod metadata;
 pub mod ogg;
-pub mod opus;
+pub mod ogg_opus;
 pub mod overlay;
 pub mod seal;
 pub mod verify;
