@@ -19,6 +19,7 @@
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
 //! | [`geo`] | at which location a call is recorded: a side door | main |
+//! | [`tenants`] | whose a call is: a side door | main |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
@@ -45,5 +46,6 @@ pub mod rules;
 pub mod session;
 pub mod sip;
 pub mod spool;
+pub mod tenants;
 pub mod wear;
 pub mod web;

@@ -15,6 +15,7 @@ mod msr_calls;
 mod pcap;
 mod recovery;
 mod restart;
+mod rules;
 mod schema;
 mod senders;
 mod service;

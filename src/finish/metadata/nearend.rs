@@ -11,7 +11,7 @@ use crate::finish::encode::Encoded;
 use crate::finish::gaps::{Gap, GapReason, place_of};
 use crate::model::block::Law;
 use crate::model::recording::{Dialect, Digit, FileFact, Note};
-use crate::model::{Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording};
+use crate::model::{Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording, SwitchId};
 
 /// The version of this part; it grows when a reader has to know.
 const FORM: u32 = 1;
@@ -27,6 +27,10 @@ pub(super) struct Nearend<'a> {
     geo_location: Option<&'a str>,
     dialect: Dialect,
     couples: [Couple<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end_reason: Option<EndReason>,
     flags: &'a [Flag],
@@ -55,7 +59,9 @@ impl<'a> Nearend<'a> {
             r#box: &facts.box_name,
             geo_location: facts.geo_location.as_deref(),
             dialect: recording.dialect,
-            couples: [Couple { id: &recording.id.0, tenant: &recording.tenant.0 }],
+            couples: [Couple { id: &recording.id.0, tenant: &recording.tenant.0, switch: recording.switch.as_ref() }],
+            rule: recording.ruling.as_ref().map(|ruling| ruling.rule.as_str()),
+            retention_class: recording.ruling.as_ref().and_then(|ruling| ruling.retention_class.as_deref()),
             end_reason: recording.end_reason,
             flags: &recording.flags,
             audio: Audio {
@@ -85,6 +91,8 @@ struct Couple<'a> {
     id: &'a str,
     #[serde(rename = "GEN_CFG_TENANT")]
     tenant: &'a str,
+    #[serde(rename = "GEN_CFG_SWITCH", skip_serializing_if = "Option::is_none")]
+    switch: Option<&'a SwitchId>,
 }
 
 #[derive(Serialize)]
