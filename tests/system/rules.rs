@@ -59,7 +59,7 @@ fn what_a_rule_does_not_want_is_declined_in_both_forms() {
     for mode in ["two-session", "one-session", "siprec"] {
         assert_eq!(status(&call(&site, mode)), 603, "{mode}");
     }
-    site.log_line(&["refused: 603", "rule \"nobody\" wants nothing recorded"]);
+    site.log_line(&["INVITE refused: rule \"nobody\" wants nothing recorded", "status=603"]);
     assert_eq!(site.get("/health/ready").0, 200, "the box itself is well");
     assert!(site.delivered().is_empty());
 }
