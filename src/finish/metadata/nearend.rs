@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::conversation::{self, ConversationPart, Couple};
 use super::{BoxFacts, Iso, mask_type};
 use crate::finish::align;
 use crate::finish::encode::Encoded;
 use crate::finish::gaps::{Gap, GapReason, place_of};
 use crate::model::block::Law;
 use crate::model::recording::{Dialect, Digit, FileFact, Note};
-use crate::model::{Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording, SwitchId};
+use crate::model::{Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording};
 
 /// The version of this part; it grows when a reader has to know.
 const FORM: u32 = 1;
@@ -26,7 +27,9 @@ pub(super) struct Nearend<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     geo_location: Option<&'a str>,
     dialect: Dialect,
-    couples: [Couple<'a>; 1],
+    couples: Vec<Couple<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<ConversationPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +62,8 @@ impl<'a> Nearend<'a> {
             r#box: &facts.box_name,
             geo_location: facts.geo_location.as_deref(),
             dialect: recording.dialect,
-            couples: [Couple { id: &recording.id.0, tenant: &recording.tenant.0, switch: recording.switch.as_ref() }],
+            couples: conversation::couples(recording),
+            conversation: recording.conversation.as_deref().map(ConversationPart::new),
             rule: recording.ruling.as_ref().map(|ruling| ruling.rule.as_str()),
             retention_class: recording.ruling.as_ref().and_then(|ruling| ruling.retention_class.as_deref()),
             end_reason: recording.end_reason,
@@ -84,15 +88,6 @@ impl<'a> Nearend<'a> {
             files: [audio],
         }
     }
-}
-
-#[derive(Serialize)]
-struct Couple<'a> {
-    id: &'a str,
-    #[serde(rename = "GEN_CFG_TENANT")]
-    tenant: &'a str,
-    #[serde(rename = "GEN_CFG_SWITCH", skip_serializing_if = "Option::is_none")]
-    switch: Option<&'a SwitchId>,
 }
 
 #[derive(Serialize)]
