@@ -22,4 +22,5 @@ mod senders;
 mod service;
 mod sipp;
 mod site;
+mod tone;
 mod wav;
