@@ -7,7 +7,9 @@
 mod demo;
 mod devices;
 mod disk;
+mod docs;
 mod faults;
+mod geo;
 mod load;
 mod msr_calls;
 mod pcap;
