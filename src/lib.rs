@@ -20,6 +20,7 @@
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
 //! | [`geo`] | at which location a call is recorded: a side door | main |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
+//! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -32,6 +33,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod cti;
 pub mod daemon;
 pub mod files;
 pub mod finish;

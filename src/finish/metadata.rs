@@ -11,6 +11,7 @@ use super::encode::Encoded;
 use crate::model::recording::FileFact;
 use crate::model::{MaskKind, MediaTime, Recording, WallTime};
 
+mod conversation;
 mod nearend;
 #[cfg(test)]
 mod tests;

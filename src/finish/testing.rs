@@ -53,6 +53,7 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         parameters: BTreeMap::new(),
         headers: Vec::new(),
         notes: Vec::new(),
+        conversation: None,
         files: Vec::new(),
         sessions: Vec::new(),
         restarts: Vec::new(),

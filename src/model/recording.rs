@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
+use super::{CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct Recording {
     /// What was said in-dialog: INFO bodies, SIPREC metadata documents, in order.
     #[serde(default)]
     pub notes: Vec<Note>,
+    /// What the switch's side knows of the call; none: it knows nothing.
+    #[serde(default)]
+    pub conversation: Option<Box<Conversation>>,
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
