@@ -21,4 +21,5 @@ mod senders;
 mod service;
 mod sipp;
 mod site;
+mod tone;
 mod wav;
