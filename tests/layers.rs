@@ -45,7 +45,7 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 10] = [
+const ONLY_IN: [(&str, &[&str]); 11] = [
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
     ("rppal", &["panel/driver.rs"]),
@@ -53,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
     ("age", &["finish/seal.rs", "config/tenant.rs"]),
     ("opus", &["finish/ogg_opus.rs"]),
     ("rsip", &["sip/"]),
+    ("nanomp3", &["tones/audio.rs"]),
     ("axum", &["web/"]),
     ("toml", &["config/", "cmd/"]),
     ("clap", &["main.rs", "bin/", "cmd/"]),
