@@ -16,7 +16,7 @@
 //! | [`recording`] | one call as a recording: legs, masks, continuation, end | main |
 //! | [`rtp`] | receives the audio and places it on the time line | media |
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
-//! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
+//! | [`finish`] | two legs -> one stereo file and `recording.json`, sealed and signed | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
 //! | [`tones`] | consent tones: the plan, the bench, the proof: a side door | its own |
 //! | [`geo`] | at which location a call is recorded: a side door | main |
