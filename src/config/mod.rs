@@ -9,9 +9,11 @@
 //! Data in: the text of the file. Data out: [`Loaded`], or every [`Diagnostic`] of the file at once, each with its place,
 //! what was expected and how to mend it. An empty file is a valid one.
 //!
+//! `control` is the same for the tables that say who is recorded: switches, T-Servers, calendars, rules.
 //! [`value`] reads single values (durations, sizes, networks, port ranges), [`diagnostic`] finds places and near misses;
 //! `driver.rs` alone touches the disk: it reads the file and looks at the directories that it names.
 
+mod control;
 pub mod diagnostic;
 mod driver;
 mod file;
@@ -22,8 +24,9 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
+pub use control::Link;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
-pub use typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
+pub use typed::{Config, Loaded, MonitoredDn, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
 pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};

@@ -367,7 +367,7 @@ impl fmt::Display for TargetKind {
     }
 }
 
-fn one_of(text: &str, known: &[&str]) -> String {
+pub(super) fn one_of(text: &str, known: &[&str]) -> String {
     let list = known.iter().map(|k| format!("\"{k}\"")).collect::<Vec<_>>().join(" or ");
     let meant = super::diagnostic::nearest(text, known).map(|k| format!("; did you mean \"{k}\"?"));
     format!("{text:?} is not known; expected {list}{}", meant.unwrap_or_default())

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::queue::{Queue, TargetNo};
 use super::target::{Delivery, DeliveryError, Target};
 use crate::clock::Now;
+use crate::files::System;
 use crate::model::{MonoTime, Recording, RecordingId, RecordingNo};
 
 /// Settings of the forwarder.
@@ -122,7 +123,7 @@ impl Lane {
         let name = target.name.clone();
         thread::Builder::new().name(format!("forward-{no}")).spawn(move || {
             for delivery in incoming {
-                let result = target.deliver(&finished_dir, &delivery);
+                let result = target.deliver(&System, &finished_dir, &delivery);
                 let tried = Message::Tried { target: no, no: delivery.no, id: delivery.id.clone(), result };
                 if results.send(tried).is_err() {
                     return;

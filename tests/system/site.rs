@@ -56,6 +56,7 @@ impl Site {
             .args(["run", "--config"])
             .arg(self.path("nearend.toml"))
             .env("RUST_LOG", "nearend=debug")
+            .env("NOTIFY_SOCKET", self.path("notify")) // where a test may listen as systemd does
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

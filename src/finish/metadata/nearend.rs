@@ -45,13 +45,7 @@ pub(super) struct Nearend<'a> {
 
 impl<'a> Nearend<'a> {
     /// Gathers it.
-    pub(super) fn new(
-        facts: &'a BoxFacts,
-        recording: &'a Recording,
-        encoded: &Encoded,
-        damaged: u64,
-        audio: &'a FileFact,
-    ) -> Nearend<'a> {
+    pub(super) fn new(facts: &'a BoxFacts, recording: &'a Recording, encoded: &Encoded, audio: &'a FileFact) -> Nearend<'a> {
         let start = encoded.span.start;
         let note = |n: &'a Note| NoteEntry { time: Iso(n.time), method: &n.method, content_type: &n.content_type, body: &n.body };
         Nearend {
@@ -77,7 +71,7 @@ impl<'a> Nearend<'a> {
             masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
             gaps: encoded.gaps.gaps.iter().map(|gap| gap_entry(gap, start)).collect(),
             gaps_left_out: encoded.gaps.left_out,
-            damaged_pieces: damaged,
+            damaged_pieces: encoded.damaged,
             parameters: &recording.parameters,
             headers: recording.headers.iter().map(|(name, value)| Header { name, value }).collect(),
             notes: recording.notes.iter().map(note).collect(),

@@ -13,7 +13,7 @@ use crate::model::recording::FileFact;
 fn finished(dir: &Path, no: u64, id: &str) -> Recording {
     let mut recording = recording(no, id, 1_000);
     recording.stage = Stage::Finished;
-    let folder = files::create_folder(dir, &recording.path()).unwrap();
+    let folder = files::create_folder(&System, dir, &recording.path()).unwrap();
     for name in ["recording.json", "audio.wav"] {
         fs::write(folder.join(name), name).unwrap();
         let digest = files::digest(name.as_bytes()).unwrap();

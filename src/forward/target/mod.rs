@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files::FileSystem;
 use crate::model::recording::FileFact;
 use crate::model::{Recording, RecordingId, RecordingNo};
 
@@ -125,9 +126,9 @@ impl Target {
     ///
     /// # Errors
     /// What is missing may be delivered already in part; the next try goes on from there.
-    pub fn deliver(&self, finished_dir: &Path, delivery: &Delivery) -> Result<(), DeliveryError> {
+    pub fn deliver(&self, fs: &dyn FileSystem, finished_dir: &Path, delivery: &Delivery) -> Result<(), DeliveryError> {
         match &self.kind {
-            TargetKind::Dir { path } => dir::deliver(path, finished_dir, delivery),
+            TargetKind::Dir { path } => dir::deliver(fs, path, finished_dir, delivery),
         }
     }
 }
