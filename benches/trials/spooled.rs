@@ -43,9 +43,10 @@ impl Spooled {
             if recording.stage != Stage::Recording {
                 continue;
             }
-            for block in reader.blocks(recording.no)? {
+            let mut blocks = reader.blocks(recording.no)?;
+            for n in 0..blocks.count() {
                 self.parts += 1;
-                let Ok(block) = block else {
+                let Ok(block) = blocks.read(n) else {
                     self.damaged += 1;
                     continue;
                 };

@@ -20,4 +20,5 @@ mod senders;
 mod service;
 mod sipp;
 mod site;
+mod trials;
 mod wav;
