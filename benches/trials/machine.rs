@@ -25,8 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Machine {
     folder: TempDir,
     ip: Ipv4Addr,
-    /// Where the daemon says that it is ready (sd_notify(3)).
-    ready: UnixDatagram,
     daemon: Option<Child>,
 }
 
@@ -35,15 +33,17 @@ impl Machine {
     pub(crate) fn prepare(more: &str) -> Result<Machine> {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         fs::create_dir(folder.path().join("data"))?;
-        let ready = UnixDatagram::bind(folder.path().join("ready"))?;
-        ready.set_read_timeout(Some(Duration::from_millis(500)))?;
-        let machine = Machine { folder, ip: address(), ready, daemon: None };
+        let machine = Machine { folder, ip: address(), daemon: None };
         fs::write(machine.path("nearend.toml"), machine.configuration(more))?;
         Ok(machine)
     }
 
     /// Starts the daemon. Gives the time from the start of the process until calls are taken.
     pub(crate) fn start(&mut self) -> Result<Duration> {
+        // Where the daemon says that it is ready (sd_notify(3)); gone again then, because nobody reads what it says later.
+        let _ = fs::remove_file(self.path("ready")); // there is none before the first start
+        let ready = UnixDatagram::bind(self.path("ready"))?;
+        ready.set_read_timeout(Some(Duration::from_millis(500)))?;
         let log = OpenOptions::new().create(true).append(true).open(self.path("log"))?;
         let begin = Now::read().mono;
         let daemon = Command::new(env!("CARGO_BIN_EXE_nearend"))
@@ -58,7 +58,7 @@ impl Machine {
         let mut said = [0; 256];
         loop {
             let took = Now::read().mono.since(begin);
-            match self.ready.recv(&mut said) {
+            match ready.recv(&mut said) {
                 Ok(length) if said[..length].starts_with(b"READY=1") => return Ok(Now::read().mono.since(begin)),
                 Ok(_) => {}
                 Err(_) if !self.is_running()? => {
