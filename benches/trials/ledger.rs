@@ -1,6 +1,5 @@
 //! A spool that knows many recordings, made by the spool itself out of the description of a real call.
 
-use std::fs;
 use std::time::Duration;
 
 use nearend::model::{Recording, RecordingId, RecordingNo, Stage};
@@ -39,10 +38,4 @@ pub(crate) fn fill(machine: &mut Machine, count: u64, stage: impl Fn(u64) -> Sta
 fn like(real: &Recording, no: u64, stage: Stage) -> Recording {
     let id = RecordingId(format!("{}-{no}", real.id).into());
     Recording { no: RecordingNo(no), id, stage, ..real.clone() }
-}
-
-/// Bytes of the ledger's files.
-pub(crate) fn bytes(machine: &Machine) -> Result<u64> {
-    let files = fs::read_dir(machine.spool().join("ledger"))?;
-    Ok(files.map(|file| Ok(file?.metadata()?.len())).sum::<std::io::Result<u64>>()?)
 }

@@ -57,12 +57,6 @@ pub(crate) struct Endurance {
     pub(crate) seed: u64,
 }
 
-impl Endurance {
-    pub(crate) fn length(&self) -> Duration {
-        Duration::from_secs(self.length)
-    }
-}
-
 /// The writer stands still.
 #[derive(Args, Debug)]
 pub(crate) struct Stall {
@@ -125,7 +119,7 @@ pub(crate) fn run(load: Load) -> Result<Report> {
     }
     let folders = wait_for("all recordings to be finished", FINISHED_WITHIN, || {
         let is_finished = machine.metric("nearend_recordings_finished_total")? >= sent.calls.placed;
-        Ok(is_finished.then(|| machine.finished()).transpose()?)
+        is_finished.then(|| machine.finished()).transpose()
     })?;
     let mut report = Report {
         load,

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Some(Trial::Flips(plan)) => flips::run(&plan).map(|report| told(&report, report.broken().is_empty())),
         Some(Trial::Stall(plan)) => stall(&plan),
         Some(Trial::Endurance(plan)) => {
-            carry(Load { streams: plan.streams, length: plan.length(), stall: None, seed: plan.seed })
+            carry(Load { streams: plan.streams, length: Duration::from_secs(plan.length), stall: None, seed: plan.seed })
         }
         Some(Trial::Start(plan)) => start::run(&plan).map(|report| told(&report, true)),
         None => Ok(told(&"scripts/trials --help says which trials there are", true)),

@@ -1,6 +1,7 @@
 //! How soon the box is ready after a kill, and what it takes of memory, with many recordings in its ledger.
 
 use std::fmt;
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -59,8 +60,14 @@ pub(crate) fn run(plan: &Plan) -> Result<Report> {
     machine.stop()?;
     ready.sort();
     let mb = |kb: u64| kb as f64 / 1024.0;
-    let ledger_mb = ledger::bytes(&machine)? as f64 / 1e6;
+    let ledger_mb = ledger_bytes(&machine)? as f64 / 1e6;
     Ok(Report { recordings: plan.recordings, ledger_mb, ready, idle_mb: mb(idle_kb), peak_mb: mb(peak_kb) })
+}
+
+/// Bytes of the ledger's files.
+fn ledger_bytes(machine: &Machine) -> Result<u64> {
+    let files = fs::read_dir(machine.spool().join("ledger"))?;
+    Ok(files.map(|file| Ok(file?.metadata()?.len())).sum::<std::io::Result<u64>>()?)
 }
 
 impl fmt::Display for Report {
