@@ -17,12 +17,13 @@ use nearend::finish::{self, BoxFacts, FinishError};
 use nearend::forward::queue::Queue;
 use nearend::forward::target::{Delivery, DeliveryError, Target, TargetKind};
 use nearend::model::{
-    Block, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, Stage, StreamKey, StreamReport,
+    Block, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, Stage, StreamKey, StreamReport, TenantId,
 };
-use nearend::recording::{Action, Calls, Opening, SessionKey, Surroundings};
+use nearend::recording::{Action, Calls, Declined, Opening, Placement, SessionKey, Surroundings};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
 use nearend::rtp::{PayloadMap, Remote, StreamSpec};
+use nearend::session::Session;
 use nearend::spool::disk::{Disk, Failure};
 use nearend::spool::{self, Reader, Recovered, Writer};
 
@@ -159,6 +160,11 @@ impl Surroundings for Outside<'_> {
 
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
         session.dialog.as_u64().map(SessionKey)
+    }
+
+    /// Everybody is recorded, for one tenant.
+    fn judge(&mut self, _session: &Session) -> Result<Placement, Declined> {
+        Ok(Placement { tenant: TenantId::default_tenant(), switch: None, ruling: None })
     }
 
     fn is_known(&self, id: &RecordingId) -> bool {

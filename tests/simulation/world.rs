@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use nearend::clock::Now;
-use nearend::model::{MonoTime, TenantId, WallTime};
+use nearend::model::{MonoTime, WallTime};
 use nearend::spool;
 use tempfile::TempDir;
 
@@ -320,7 +320,6 @@ impl World {
                 linger: Duration::from_secs(3),
                 linger_lost: Duration::from_secs(10),
                 media_timeout: Duration::from_secs(12),
-                tenants: vec![(TenantId("101".into()), "acme".into())],
             },
             pool_blocks: self.config.pool_blocks,
             retention: self.config.retention,
