@@ -21,6 +21,7 @@ mod schema;
 mod sealed;
 mod senders;
 mod service;
+mod sidecar;
 mod sipp;
 mod site;
 mod stolen;
