@@ -9,6 +9,7 @@ use crate::spool::{Command, Event};
 use crate::{finish, forward};
 
 use super::Daemon;
+use super::publish::RECENT;
 
 impl Daemon {
     /// A description that is to be written.
@@ -38,6 +39,8 @@ impl Daemon {
                 self.next_station(recording);
             }
         }
+        // What was delivered before is shown, too.
+        self.reader.recordings().take(RECENT).flatten().for_each(|recording| self.ledger.remember(&recording));
     }
 
     pub(super) fn on_spool(&mut self, now: Now, event: Event) {
