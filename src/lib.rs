@@ -23,6 +23,7 @@
 //! | [`tenants`] | whose a call is: a side door | main |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
 //! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
+//! | [`assurance`] | was everything recorded that should have been: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -33,6 +34,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod assurance;
 pub mod clock;
 pub mod config;
 pub mod cti;
