@@ -129,7 +129,9 @@ fn a_misspelt_key_and_a_misspelt_table_name_the_nearest() {
         "{table}"
     );
     assert!(
-        table.ends_with("[[tenant]], [[switch]], [[tserver]], [[calendar]], [[rule]], [[target]], [web]; did you mean [sip]?"),
+        table.ends_with(
+            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [web]; did you mean [sip]?"
+        ),
         "{table}"
     );
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::assurance::Kind;
 use crate::clock::Now;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::web::Status;
-use crate::web::status::{Disk, Medium, Target, Totals};
+use crate::web::status::{Assurance, Disk, Medium, Target, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -165,6 +166,7 @@ impl Daemon {
             waiting: self.ledger.waiting.len(),
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
             recent: self.ledger.recent.iter().cloned().collect(),
+            assurance: self.assurance(),
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
@@ -190,6 +192,12 @@ impl Daemon {
         if !spool.hangs && !media.hangs {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]); // without systemd there is nobody to tell
         }
+    }
+
+    fn assurance(&self) -> Assurance {
+        let day = &self.assurer.day;
+        let findings = Kind::ALL.into_iter().map(|kind| (kind.name(), day.findings.get(&kind).copied().unwrap_or_default()));
+        Assurance { checked: day.checked, findings: findings.collect(), summary: day.in_words() }
     }
 
     fn disk(&self) -> Disk {

@@ -14,6 +14,7 @@ mod geo;
 mod load;
 mod msr_calls;
 mod pcap;
+mod reconcile;
 mod recovery;
 mod restart;
 mod rules;
