@@ -232,7 +232,7 @@ impl Report {
         let mut check = |holds: bool, what: &str| broken.extend((!holds).then(|| what.to_owned()));
         check(self.sent == self.legs.packets + self.legs.dropped(), "packets are neither placed nor counted as dropped");
         check(self.placed == self.legs.packets, "the metrics say something else than the recordings");
-        check(self.compared.1 == self.compared_dropped * PACKET, "the compared calls lack something else than they say");
+        check(self.compared.1 <= self.compared_dropped * PACKET, "the compared calls lack more than they say");
         let may_lose = self.load.stall.is_some_and(|stall| stall > Duration::from_secs(5));
         check(may_lose || self.legs.dropped() + self.legs.lost == 0, "packets were lost");
         let must_refuse = self.load.stall.is_some_and(|stall| stall >= Duration::from_secs(20));
@@ -253,7 +253,13 @@ impl fmt::Display for Report {
         writeln!(f, "packets placed             {}", self.legs.packets)?;
         writeln!(f, "dropped and counted        {} by the box, {} by the kernel", self.legs.overrun, self.legs.kernel_drops)?;
         writeln!(f, "never came                 {}", self.legs.lost)?;
-        writeln!(f, "samples of {COMPARED} calls        {} sent, {} not in the files", self.compared.0, self.compared.1)?;
+        writeln!(
+            f,
+            "samples of {COMPARED} calls        {} sent, {} not in the files, {} said to be dropped",
+            self.compared.0,
+            self.compared.1,
+            self.compared_dropped * PACKET
+        )?;
         writeln!(f, "resident                   {:.1} MB at most", self.peak_kb as f64 / 1024.0)?;
         let broken = self.broken();
         write!(
