@@ -139,6 +139,29 @@ impl Direction {
     }
 }
 
+/// Whose side of a call is recorded: the extension `record` of a recording request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The party that the request names.
+    Source,
+    /// The party at the other end.
+    Destination,
+}
+
+impl Side {
+    /// Both of them.
+    pub const ALL: [Side; 2] = [Side::Source, Side::Destination];
+
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Source => "source",
+            Side::Destination => "destination",
+        }
+    }
+}
+
 /// One DN, or a range of extensions of the same number of digits: `7001`, `7001-7049`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnRange {
@@ -184,6 +207,27 @@ impl DnRange {
         self.contains(&other.low) && other.high.as_ref().is_none_or(|high| self.contains(high))
     }
 
+    /// Whether every DN of it is in one of `others`.
+    pub fn is_covered_by(&self, others: &[&DnRange]) -> bool {
+        let Some(((mut next, last), width)) = self.numbers().map(|ends| (ends, self.low.len())) else {
+            return others.iter().any(|other| other.covers(self));
+        };
+        loop {
+            let dn = format!("{next:0width$}");
+            let reach = others.iter().filter(|other| other.contains(&dn)).map(|other| other.numbers().map_or(next, |(_, to)| to));
+            match reach.max() {
+                None => return false,
+                Some(to) if to >= last => return true,
+                Some(to) => next = to + 1, // each time past the end of one of them
+            }
+        }
+    }
+
+    /// Both ends as numbers, of a range whose numbers can be counted.
+    fn numbers(&self) -> Option<(u64, u64)> {
+        self.high.as_ref().and_then(|high| self.low.parse().ok().zip(high.parse().ok()))
+    }
+
     /// Whether some DN is in both.
     pub fn meets(&self, other: &DnRange) -> bool {
         self.contains(&other.low) || other.contains(&self.low)
@@ -191,22 +235,18 @@ impl DnRange {
 
     /// How many DNs are in it; `u64::MAX` for more than can be counted.
     pub fn count(&self) -> u64 {
-        let ends = self.high.as_ref().map(|high| (self.low.parse::<u64>(), high.parse::<u64>()));
-        match ends {
-            None => 1,
-            Some((Ok(low), Ok(high))) => high.saturating_sub(low).saturating_add(1),
-            Some(_) => u64::MAX,
+        match self.numbers() {
+            Some((low, high)) => high.saturating_sub(low).saturating_add(1),
+            None if self.high.is_none() => 1,
+            None => u64::MAX,
         }
     }
 
     /// Every DN of it, in order; none of a range whose numbers do not fit into 64 bits.
     pub fn dns(&self) -> impl Iterator<Item = String> + use<> {
         let width = self.low.len();
-        let (single, ends) = match &self.high {
-            None => (Some(self.low.to_string()), None),
-            Some(high) => (None, self.low.parse::<u64>().ok().zip(high.parse::<u64>().ok())),
-        };
-        let numbers = ends.into_iter().flat_map(|(low, high)| low..=high).map(move |n| format!("{n:0width$}"));
+        let single = self.high.is_none().then(|| self.low.to_string());
+        let numbers = self.numbers().into_iter().flat_map(|(low, high)| low..=high).map(move |n| format!("{n:0width$}"));
         single.into_iter().chain(numbers)
     }
 }
@@ -279,6 +319,16 @@ mod tests {
 
     proptest! {
         #[test]
+        fn several_cover_together(ends in prop::collection::vec((0_u32..40, 0_u32..40), 1..6)) {
+            let ranges: Vec<DnRange> =
+                ends.iter().map(|(a, b)| range(&format!("{:02}-{:02}", a.min(b), a.max(b)))).collect();
+            let (one, others) = ranges.split_first().unwrap();
+            let others: Vec<&DnRange> = others.iter().collect();
+            let all = one.dns().all(|dn| others.iter().any(|other| other.contains(&dn)));
+            prop_assert_eq!(one.is_covered_by(&others), all);
+        }
+
+        #[test]
         fn covering_and_meeting_are_what_they_say(ends in prop::array::uniform4(0_u32..100)) {
             let [a, b, c, d] = ends;
             let one = range(&format!("{:02}-{:02}", a.min(b), a.max(b)));
@@ -286,6 +336,7 @@ mod tests {
             let both = one.dns().filter(|dn| two.contains(dn)).count() as u64;
             prop_assert_eq!(one.meets(&two), both > 0);
             prop_assert_eq!(one.covers(&two), both == two.count());
+            prop_assert_eq!(two.is_covered_by(&[&one]), both == two.count());
         }
     }
 }

@@ -12,7 +12,7 @@ pub mod stream;
 pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
-pub use call_facts::{CallFacts, Direction, DnRange, DnType, SwitchId};
+pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
 pub use dialog::{LocalDescription, SavedDialog};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};

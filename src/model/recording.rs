@@ -81,7 +81,11 @@ pub enum Dialect {
     Msr,
     /// RFC 7866.
     Siprec,
-    /// An INVITE with audio that is neither; recorded all the same.
+    /// Network recording of Cisco CUBE.
+    Cube,
+    /// The built-in bridge of a telephone at Cisco Unified CM.
+    Cucm,
+    /// An INVITE with audio that is none of these; recorded all the same.
     Plain,
 }
 
@@ -301,7 +305,7 @@ pub enum Flag {
     ChannelsByOrder,
     /// A recording of this id had already been finished; this one carries on as a part of its own.
     LaterPart,
-    /// The SIPREC metadata could not be read in full; the raw bytes are kept.
+    /// The SIPREC metadata could not be read in full, or leaves open who speaks on which stream; the raw bytes are kept.
     MetadataIncomplete,
     /// The box was down for a part of the call.
     Interrupted,

@@ -58,6 +58,11 @@ impl Calendar {
         !self.dates.is_empty() && !self.dates.iter().flat_map(|range| range.days()).any(|day| self.has_day(day))
     }
 
+    /// Whether nothing limits it.
+    pub fn is_always(&self) -> bool {
+        self.days.is_empty() && self.hours.is_empty() && self.dates.is_empty() && self.except.is_empty()
+    }
+
     /// The time there, as people say it: `Mon 2026-03-02 15:05 Europe/Berlin`.
     pub fn shown(&self, at: WallTime) -> String {
         format!("{} {}", self.local(at).strftime("%a %Y-%m-%d %H:%M"), zone_name(&self.time_zone))

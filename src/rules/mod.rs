@@ -7,9 +7,18 @@
 //! |---|---|
 //! | [`rule`] | one rule: its conditions and what it wants done |
 //! | [`calendar`] | days and hours, in a time zone |
+//! | [`decide`] | the first rule that matches, and why the others do not |
+//! | [`reach`] | rules that can never match |
 
 pub mod calendar;
+pub mod decide;
+pub mod reach;
 pub mod rule;
 
+#[cfg(test)]
+mod tests;
+
 pub use calendar::{Calendar, DateRange, Hours};
-pub use rule::{Action, Condition, Record, Rule, Side};
+pub use decide::{Decision, Mismatch, Rules, Step};
+pub use reach::{Unreachable, unreachable};
+pub use rule::{Action, Condition, Record, Rule};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, DnRange, DnType, SwitchId, TenantId};
+use crate::model::{Direction, DnRange, DnType, Side, SwitchId, TenantId};
 
 /// One rule of the list; the first that matches counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -120,28 +120,5 @@ impl Record {
     /// Whether the screen is recorded.
     pub fn screen(self) -> bool {
         matches!(self, Record::Screen | Record::Both)
-    }
-}
-
-/// Whose side of a call is recorded: the extension `record` of a recording request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Side {
-    /// The party that the request names.
-    Source,
-    /// The party at the other end.
-    Destination,
-}
-
-impl Side {
-    /// Both of them.
-    pub const ALL: [Side; 2] = [Side::Source, Side::Destination];
-
-    /// As it is written in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Source => "source",
-            Side::Destination => "destination",
-        }
     }
 }

@@ -5,8 +5,11 @@
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
 mod demo;
+mod devices;
 mod disk;
+mod docs;
 mod faults;
+mod geo;
 mod load;
 mod msr_calls;
 mod pcap;

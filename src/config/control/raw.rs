@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::super::file::{Key, List};
 use super::value::{Days, Link};
-use crate::model::{Direction, DnRange, DnType};
-use crate::rules::{DateRange, Hours, Record, Side};
+use crate::model::{Direction, DnRange, DnType, Side};
+use crate::rules::{DateRange, Hours, Record};
 
 /// `[[switch]]`.
 #[derive(Default, Deserialize)]

@@ -1,6 +1,7 @@
-//! Rules: what they refer to.
+//! Rules: what they refer to, and whether they can match at all.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use toml::Spanned;
 
@@ -10,7 +11,10 @@ use super::super::resolve::{given, span_of};
 use super::super::typed::{Switch, Tenant};
 use super::{entries, meant, raw};
 use crate::model::{SwitchId, TenantId};
-use crate::rules::{Action, Calendar, Condition, Record, Rule};
+use crate::rules::{Action, Calendar, Condition, Record, Rule, unreachable};
+
+/// Each rule is compared with all before it.
+const MOST_RULES: usize = 1_000;
 
 /// What a rule may refer to.
 pub(super) struct Known<'a> {
@@ -20,8 +24,13 @@ pub(super) struct Known<'a> {
 }
 
 pub(super) fn rules(file: Vec<Spanned<raw::Rule>>, known: &Known<'_>, findings: &mut Findings) -> Vec<Rule> {
+    if let Some(beyond) = file.get(MOST_RULES) {
+        let message = format!("{} rules are too many to keep in mind; expected at most {MOST_RULES}", file.len());
+        findings.error(beyond.span(), "[[rule]]", message);
+    }
+    let mut places = Vec::new();
     let mut rules: Vec<Rule> = Vec::new();
-    for entry in file {
+    for entry in file.into_iter().take(MOST_RULES) {
         let (span, entry) = (entry.span(), entry.into_inner());
         let Some(name) = given(&entry.name) else {
             findings.error(span, "[[rule]]", "has no name; expected name = \"…\", by which explanations and recordings name it");
@@ -29,13 +38,28 @@ pub(super) fn rules(file: Vec<Spanned<raw::Rule>>, known: &Known<'_>, findings: 
         };
         if rules.iter().any(|rule| rule.name == name) {
             let message = format!("{name:?} is there twice; expected another name for each rule");
-            findings.error(span_of(&entry.name).unwrap_or(span), "[[rule]] name", message);
+            findings.error(span_of(&entry.name).unwrap_or_else(|| span.clone()), "[[rule]] name", message);
             continue;
         }
         let when = condition(&entry, known, findings);
         rules.push(Rule { name, when, then: action(&entry, findings) });
+        places.push(span);
     }
+    warn_of_unreachable(&rules, &places, known, findings);
     rules
+}
+
+fn warn_of_unreachable(rules: &[Rule], places: &[Range<usize>], known: &Known<'_>, findings: &mut Findings) {
+    let owner = |switch: &SwitchId| {
+        let owner = known.tenants.iter().find(|tenant| tenant.switches.contains(switch));
+        owner.map(|tenant| tenant.id.clone())
+    };
+    for found in unreachable(rules, known.calendars, owner) {
+        let (Some(rule), Some(place)) = (rules.get(found.rule), places.get(found.rule)) else { continue };
+        let message =
+            format!("rule {:?} can never match: {}; move it up, narrow what is before it, or delete it", rule.name, found.why);
+        findings.warning(place.clone(), "[[rule]]", message);
+    }
 }
 
 fn condition(file: &raw::Rule, known: &Known<'_>, findings: &mut Findings) -> Condition {

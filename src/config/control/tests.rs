@@ -114,3 +114,18 @@ fn what_a_rule_names_in_vain_is_warned_of() {
     assert!(warnings[0].contains(":3:11: warning: [[rule]] tenant: \"77\" has no table in this file"), "{warnings:#?}");
     assert!(warnings[1].contains(":4:10: warning: [[rule]] record: records nothing"), "{warnings:#?}");
 }
+
+#[test]
+fn a_rule_that_can_never_match_is_warned_of_where_it_stands() {
+    let text = "[[rule]]\nname = \"all\"\n[[rule]]\nname = \"cards\"\ndn = [\"7001\"]\n";
+    let warning = &warnings(text)[0];
+    let expected = "n.toml:3:1: warning: [[rule]]: rule \"cards\" can never match: every call that it is for is taken by rule \"all\" before";
+    assert!(warning.starts_with(expected), "{warning}");
+}
+
+#[test]
+fn there_may_be_many_rules_but_not_any_number() {
+    let rules = |n: usize| (0..n).map(|n| format!("[[rule]]\nname = \"{n}\"\ndn = [\"{n}\"]\n")).collect::<String>();
+    assert_eq!(config(&rules(1_000)).rules.len(), 1_000);
+    assert!(error(&rules(1_001)).starts_with("n.toml:3001:1: [[rule]]: 1001 rules are too many"));
+}

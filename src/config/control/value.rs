@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 use super::super::value::{Value, one_of};
-use crate::model::{Direction, DnRange, DnType};
-use crate::rules::{Calendar, DateRange, Hours, Record, Side};
+use crate::model::{Direction, DnRange, DnType, Side};
+use crate::rules::{Calendar, DateRange, Hours, Record};
 
 /// Where a T-Server's link is: `"tcp:HOST:PORT"` or `"tls:HOST:PORT"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
