@@ -7,6 +7,7 @@ pub mod call_facts;
 pub mod dialog;
 pub mod g711;
 pub mod id;
+pub mod json;
 pub mod recording;
 pub mod stream;
 pub mod time;
@@ -15,6 +16,7 @@ pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredB
 pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
 pub use dialog::{LocalDescription, SavedDialog};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
+pub use json::Json;
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};
 pub use stream::{Line, Payload, StreamKey, StreamReport};
 pub use time::{MediaTime, MonoTime, RtpTime, WallTime};
