@@ -18,8 +18,11 @@
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`tones`] | consent tones: the plan, the bench, the proof: a side door | its own |
 //! | [`geo`] | at which location a call is recorded: a side door | main |
+//! | [`tenants`] | whose a call is: a side door | main |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
+//! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -32,6 +35,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod cti;
 pub mod daemon;
 pub mod files;
 pub mod finish;
@@ -45,5 +49,7 @@ pub mod rules;
 pub mod session;
 pub mod sip;
 pub mod spool;
+pub mod tenants;
+pub mod tones;
 pub mod wear;
 pub mod web;

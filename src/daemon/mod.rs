@@ -15,10 +15,14 @@
 //! | file | responsible for |
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
+//! | `judging` | whose a call is and which rule counts; reload of the rules |
+//! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 
+mod cti;
+mod judging;
 mod keeping;
 mod pipeline;
 mod publish;
@@ -34,7 +38,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{JumpWatch, Now};
-use crate::config::{self, Config, Listen, Source};
+use crate::config::{self, Config, Listen, Loaded, Source};
+use crate::cti::Cti;
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
 use crate::forward::Forwarder;
@@ -85,14 +90,20 @@ pub enum Error {
     Spool(#[from] spool::driver::OpenError),
 }
 
-/// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken.
+/// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken. What comes through `reloads` was
+/// read anew and is right.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(config: Config, ready: impl FnOnce(&Listening), stop: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    reloads: mpsc::Receiver<Loaded>,
+    ready: impl FnOnce(&Listening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let mut daemon = Daemon::build(config).await?;
     ready(&daemon.listening());
-    daemon.serve(stop).await;
+    daemon.serve(reloads, stop).await;
     daemon.close();
     Ok(())
 }
@@ -113,6 +124,7 @@ struct Daemon {
     config: Config,
     sip: SipDriver,
     calls: Calls,
+    judge: judging::Judge,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
     reports: mpsc::Receiver<StreamReport>,
@@ -132,6 +144,8 @@ struct Daemon {
     keeper: keeping::Keeper,
     clock: JumpWatch,
     wear: wear::driver::Watch,
+    cti: Cti,
+    cti_events: mpsc::Receiver<crate::cti::Event>,
     started: Now,
 }
 
@@ -148,10 +162,12 @@ impl Daemon {
         let (forwarder, forward_events) = start_forwarder(&config, finished_dir)?;
         let sip = start_sip(&config)?;
         let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
+        let (cti, cti_events) = Cti::start(cti::tservers(&config));
         let (status, watched) = watch::channel(Status::default());
         let web = start_web(&config, watched).await?;
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
+            judge: judging::Judge::new(&config),
             dialogs: HashMap::new(),
             reader: spool.reader(),
             ledger: publish::Ledger::new(config.targets.iter().map(|target| target.name.clone())),
@@ -172,6 +188,8 @@ impl Daemon {
             keeper: keeping::Keeper::new(),
             clock: JumpWatch::new(started),
             wear,
+            cti,
+            cti_events,
             started,
         };
         daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
@@ -187,7 +205,7 @@ impl Daemon {
 
     /// Serves until `stop`, then closes all streams and goes on until nothing is left to be written. Nobody is told: the
     /// sessions go on when the box is back, which after an update is a moment later.
-    async fn serve(&mut self, stop: impl Future<Output = ()>) {
+    async fn serve(&mut self, mut reloads: mpsc::Receiver<Loaded>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut publish = tokio::time::interval(PUBLISH_EVERY);
         let mut end = None;
@@ -199,6 +217,8 @@ impl Daemon {
                 Some(event) = self.spool_events.recv() => self.on_spool(event),
                 Some(event) = self.finish_events.recv() => self.on_finish(event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
+                Some(loaded) = reloads.recv() => self.reload(loaded),
+                Some(event) = self.cti_events.recv() => self.on_cti(Now::read(), event),
                 Some(recording) = self.keeper.released() => self.on_released(recording),
                 () = until(wake) => self.calls.handle_timeout(Now::read()),
                 _ = publish.tick() => self.tick(Now::read()),
@@ -363,7 +383,6 @@ fn recording_config(config: &Config) -> recording::Config {
         linger: Duration::from_secs(3),
         linger_lost: Duration::from_secs(30),
         media_timeout: config.rtp.silence_timeout,
-        tenants: config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.name.clone())).collect(),
     }
 }
 

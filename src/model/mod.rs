@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod call_facts;
+pub mod conversation;
 pub mod dialog;
 pub mod g711;
 pub mod id;
@@ -14,6 +15,7 @@ pub mod time;
 
 pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
 pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
+pub use conversation::Conversation;
 pub use dialog::{LocalDescription, SavedDialog};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use json::Json;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::block::Law;
 use super::json::Json;
-use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
+use super::{
+    CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, WallTime,
+};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,12 @@ pub struct Recording {
     pub call_uuid: Option<CallUuid>,
     /// Whose recording it is.
     pub tenant: TenantId,
+    /// The switch of the recorded DN, where it is known.
+    #[serde(default)]
+    pub switch: Option<SwitchId>,
+    /// The rule that wanted it recorded, and what else that wants; none: no rule matched.
+    #[serde(default)]
+    pub ruling: Option<Box<Ruling>>,
     /// Which kind of sender it came from.
     pub dialect: Dialect,
     /// Zero of the time line: the start, rounded down to the block grid.
@@ -58,9 +66,25 @@ pub struct Recording {
     /// What was said in-dialog: INFO bodies, SIPREC metadata documents, in order.
     #[serde(default)]
     pub notes: Vec<Note>,
+    /// What the switch's side knows of the call; none: it knows nothing.
+    #[serde(default)]
+    pub conversation: Option<Box<Conversation>>,
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
+}
+
+/// What a rule wants done with a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Name of the rule.
+    pub rule: String,
+    /// By which the data centre knows how long to keep it.
+    #[serde(default)]
+    pub retention_class: Option<String>,
+    /// Partitions of the archive that it goes to.
+    #[serde(default)]
+    pub partitions: Vec<String>,
 }
 
 /// A SIP session as it is kept over a restart of the box.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
+mod conversations;
 mod demo;
 mod devices;
 mod disk;
@@ -15,9 +16,11 @@ mod msr_calls;
 mod pcap;
 mod recovery;
 mod restart;
+mod rules;
 mod schema;
 mod senders;
 mod service;
 mod sipp;
 mod site;
+mod tone;
 mod wav;

@@ -50,6 +50,13 @@ impl Site {
         site
     }
 
+    /// Adds whole tables to the configuration of a box that is not running.
+    pub(crate) fn add_config(&self, tables: &str) {
+        let path = self.path("nearend.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, config + tables).unwrap();
+    }
+
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn run(&mut self) {
         let mut daemon = Command::new(env!("CARGO_BIN_EXE_nearend"))
@@ -95,6 +102,17 @@ impl Site {
         let mut daemon = self.daemon.take().unwrap();
         kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         daemon.wait().unwrap().code()
+    }
+
+    /// Replaces the configuration, as a person would with an editor.
+    pub(crate) fn rewrite(&self, more: &str) {
+        fs::write(self.path("nearend.toml"), self.config(more)).unwrap();
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let daemon = self.daemon.as_ref().unwrap();
+        kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
     }
 
     pub(crate) fn log(&self) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::conversation::{self, ConversationPart, Couple};
 use super::{BoxFacts, Iso, mask_type};
 use crate::finish::align;
 use crate::finish::encode::Encoded;
@@ -26,7 +27,13 @@ pub(super) struct Nearend<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     geo_location: Option<&'a str>,
     dialect: Dialect,
-    couples: [Couple<'a>; 1],
+    couples: Vec<Couple<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<ConversationPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end_reason: Option<EndReason>,
     flags: &'a [Flag],
@@ -55,7 +62,10 @@ impl<'a> Nearend<'a> {
             r#box: &facts.box_name,
             geo_location: facts.geo_location.as_deref(),
             dialect: recording.dialect,
-            couples: [Couple { id: &recording.id.0, tenant: &recording.tenant.0 }],
+            couples: conversation::couples(recording),
+            conversation: recording.conversation.as_deref().map(ConversationPart::new),
+            rule: recording.ruling.as_ref().map(|ruling| ruling.rule.as_str()),
+            retention_class: recording.ruling.as_ref().and_then(|ruling| ruling.retention_class.as_deref()),
             end_reason: recording.end_reason,
             flags: &recording.flags,
             audio: Audio {
@@ -78,13 +88,6 @@ impl<'a> Nearend<'a> {
             files: [audio],
         }
     }
-}
-
-#[derive(Serialize)]
-struct Couple<'a> {
-    id: &'a str,
-    #[serde(rename = "GEN_CFG_TENANT")]
-    tenant: &'a str,
 }
 
 #[derive(Serialize)]
