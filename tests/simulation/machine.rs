@@ -196,7 +196,7 @@ impl Machine {
             spool_busy_until: MonoTime::default(),
             jobs: Jobs::default(),
             finish_busy: false,
-            finish_config: finish::Config { finished_dir: FINISHED.into(), facts },
+            finish_config: finish::Config { finished_dir: FINISHED.into(), facts, ..finish::Config::default() },
             deliveries: Queue::new(targets.len()),
             targets,
             mounted,
