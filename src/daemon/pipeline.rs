@@ -9,6 +9,7 @@ use crate::spool::{Command, Event};
 use crate::{finish, forward};
 
 use super::Daemon;
+use super::publish::RECENT;
 
 /// Recordings with the finisher: one at work, one that is next.
 const FINISHING: usize = 2;
@@ -74,6 +75,8 @@ impl Daemon {
                 self.next_station(recording);
             }
         }
+        // What was delivered before is shown, too.
+        self.reader.recordings().take(RECENT).flatten().for_each(|recording| self.ledger.remember(&recording));
     }
 
     pub(super) fn on_spool(&mut self, event: Event) {

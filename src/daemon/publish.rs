@@ -14,7 +14,7 @@ use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
 
 /// Ended recordings that the page shows.
-const RECENT: usize = 20;
+pub(super) const RECENT: usize = 20;
 
 /// The spool's thread turns at least every 5 s, the media thread four times a second. What does not for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(15);
