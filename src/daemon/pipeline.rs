@@ -1,6 +1,6 @@
 //! The way of a recording after the call: written -> finished -> delivered -> released, each step durable before the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::TrySendError;
 
 use crate::clock::Now;
@@ -10,6 +10,42 @@ use crate::{finish, forward};
 
 use super::Daemon;
 use super::publish::RECENT;
+
+/// Recordings with the finisher: one at work, one that is next.
+const FINISHING: usize = 2;
+
+/// What the finisher is given, and what waits for it: as numbers, because when many calls end at once their descriptions would
+/// take more memory than their calls did. One that failed is the finisher's to try again.
+#[derive(Default)]
+pub(super) struct Finishing {
+    given: usize,
+    waiting: VecDeque<RecordingNo>,
+}
+
+impl Finishing {
+    /// Whether a recording may be given to the finisher now. If not, it is [next](Finishing::next) some time.
+    fn begin(&mut self, no: RecordingNo) -> bool {
+        let has_room = self.given < FINISHING;
+        if has_room {
+            self.given += 1;
+        } else {
+            self.waiting.push_back(no);
+        }
+        has_room
+    }
+
+    /// One is done. A further try of one that had failed counts for nothing.
+    fn end(&mut self) {
+        self.given = self.given.saturating_sub(1);
+    }
+
+    /// The recording that is to be given to the finisher now.
+    fn next(&mut self) -> Option<RecordingNo> {
+        let next = self.waiting.pop_front_if(|_| self.given < FINISHING)?;
+        self.given += 1;
+        Some(next)
+    }
+}
 
 impl Daemon {
     /// A description that is to be written.
@@ -65,15 +101,30 @@ impl Daemon {
     }
 
     /// Gives a recording whose description is durable to whom it is next.
-    fn next_station(&self, recording: Recording) {
+    fn next_station(&mut self, recording: Recording) {
         match recording.stage {
-            Stage::Ended => self.finisher.submit(recording),
+            Stage::Ended if self.finishing.begin(recording.no) => self.finisher.submit(recording),
+            Stage::Ended => {}
             Stage::Finished => self.forwarder.submit(&recording),
             Stage::Recording | Stage::Delivered | Stage::Released => {}
         }
     }
 
+    /// The finisher has room for another.
+    fn finish_next(&mut self) {
+        self.finishing.end();
+        while let Some(no) = self.finishing.next() {
+            match self.reader.recording(no) {
+                Ok(Some(recording)) if recording.stage == Stage::Ended => return self.finisher.submit(recording),
+                // As above.
+                read => tracing::error!(no = no.0, "not finished before the next start: the ledger gave {:?}", read.map(drop)),
+            }
+            self.finishing.end();
+        }
+    }
+
     pub(super) fn on_finish(&mut self, event: finish::Event) {
+        self.finish_next();
         match event {
             finish::Event::Finished(recording) => {
                 self.ledger.totals.finished += 1;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Now;
 use crate::config::Peer;
 use crate::model::recording::Note;
-use crate::model::{EndReason, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
+use crate::model::{EndReason, Json, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
 use crate::rtp::{Media, PayloadMap, Remote, StreamChange, StreamSpec};
 use crate::session::Session;
@@ -253,7 +253,7 @@ impl Daemon {
             return; // the answer to our offer would come while we are away: nothing could be gone on with
         }
         let saved = Saved { dialog: saved, local: known.local.clone() };
-        match serde_json::to_value(&saved) {
+        match Json::of(&saved) {
             Ok(saved) => self.calls.settled(now, key(dialog), saved),
             Err(error) => tracing::error!("a dialog cannot be saved: {error}"),
         }
@@ -351,7 +351,7 @@ impl Surroundings for Outside<'_> {
     }
 
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
-        let saved = Saved::deserialize(&session.dialog).ok()?;
+        let saved: Saved = session.dialog.read().ok()?;
         let restored = self.sip.endpoint().restore(self.now.mono, saved.dialog);
         let warn = |error: &RestoreError| tracing::error!(call_id = %session.call_id, "the session cannot go on after the restart: {error}");
         let dialog = restored.inspect_err(warn).ok()?;

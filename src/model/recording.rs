@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
+use super::json::Json;
 use super::{
     CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, WallTime,
 };
@@ -94,7 +95,7 @@ pub struct SavedSession {
     /// For each m-line: its leg and what was negotiated; none: the line was refused.
     pub lines: Vec<Option<(LegNo, Line)>>,
     /// The dialog, in the form of the SIP side; null until it is accepted.
-    pub dialog: serde_json::Value,
+    pub dialog: Json,
 }
 
 /// The kind of sender, which decides how its messages are read.

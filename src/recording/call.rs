@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::recording::{ClockPoint, Digit, Note};
 use crate::model::{
-    Channel, EndReason, Flag, Leg, LegCounters, LegNo, Line, Mask, MaskKind, MonoTime, Recording, SavedSession, StreamReport,
-    WallTime,
+    Channel, EndReason, Flag, Json, Leg, LegCounters, LegNo, Line, Mask, MaskKind, MonoTime, Recording, SavedSession,
+    StreamReport, WallTime,
 };
 use crate::session::Session;
 
@@ -118,6 +118,7 @@ impl Call {
     /// Adds a leg whose stream has been opened at `local`.
     pub(super) fn add_leg(&mut self, now: MonoTime, leg: LegNo, party: PartyOnLine<'_>, local: SocketAddr) {
         let PartyOnLine { channel, dn, call_id, line } = party;
+        self.recording.legs.reserve_exact(1); // mostly two in all, and they are large
         self.recording.legs.push(Leg {
             no: leg,
             channel,
@@ -136,6 +137,7 @@ impl Call {
             anchor: None,
             clock: Vec::new(),
         });
+        self.streams.reserve_exact(1);
         self.streams.push(StreamState { leg, paused: !line.active, last_packet: now, before: Heard::default() });
         if !line.active {
             self.mask(now, leg, MaskKind::Paused);
@@ -163,7 +165,7 @@ impl Call {
         match self.recording.sessions.iter_mut().find(|session| session.call_id == call_id) {
             Some(session) => session.lines = saved,
             None => {
-                let session = SavedSession { call_id: call_id.to_owned(), lines: saved, dialog: serde_json::Value::Null };
+                let session = SavedSession { call_id: call_id.to_owned(), lines: saved, dialog: Json::default() };
                 self.recording.sessions.push(session);
             }
         }

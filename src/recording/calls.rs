@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Note, RtpAnchor, Ruling, Stage};
 use crate::model::{
-    Channel, Conversation, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
-    StreamReport, SwitchId, TenantId, WallTime,
+    Channel, Conversation, EndReason, Flag, Json, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession,
+    StreamKey, StreamReport, SwitchId, TenantId, WallTime,
 };
 use crate::session::Session;
 
@@ -293,7 +293,7 @@ impl Calls {
     }
 
     /// A request that changed the session has been answered: this is its dialog now. Writes the description.
-    pub fn settled(&mut self, now: Now, key: SessionKey, dialog: serde_json::Value) {
+    pub fn settled(&mut self, now: Now, key: SessionKey, dialog: Json) {
         let Some(call) = self.call_of(key) else { return };
         let Some(call_id) = call.sessions.iter().find(|s| s.key == key).map(|s| s.call_id.clone()) else { return };
         if let Some(saved) = call.recording.sessions.iter_mut().find(|saved| saved.call_id == call_id) {
@@ -401,7 +401,7 @@ impl Calls {
     fn begin(&mut self, now: Now, session: &Session, placement: Placement, outside: &dyn Surroundings) -> RecordingNo {
         let no = self.next_no;
         self.next_no = RecordingNo(no.0 + 1);
-        let origin = on_grid_before(now.mono);
+        let origin = origin(now.mono, no, self.calls.len());
         let wanted = session.recording_id.clone().unwrap_or_else(|| made_up_id(no, session, now.wall));
         let (id, later_part) = free_id(wanted, |id| self.over.contains(id) || outside.is_known(id));
         let mut recording = Recording {
@@ -514,12 +514,21 @@ impl Calls {
 /// How often the description of a running call is written anew, for its counters and digits: a kill costs no more of them.
 const DESCRIBE_EVERY: Duration = Duration::from_secs(30);
 
-/// The block grid of every recording lies on the monotonic half-second, so that all blocks of all legs end together and one
-/// sweep seals them all.
-pub(super) const GRID_US: u64 = 500_000;
+/// The block grid of every recording lies on the monotonic quarter-second, where the sweeps are.
+pub(super) const GRID_US: u64 = 250_000;
 
-pub(super) fn on_grid_before(t: MonoTime) -> MonoTime {
-    MonoTime(t.0 - t.0 % GRID_US)
+/// As long as there are fewer recordings, the blocks of all end together, and one commit takes them all. From then on every other
+/// recording ends its blocks a quarter of a second later, because what ends together waits for the disk together: it takes as
+/// much memory again as it took while it came in.
+const TOGETHER: usize = 100;
+
+pub(super) const BLOCK_US: u64 = 500_000;
+
+/// The origin of a recording that begins now, when so many others run.
+pub(super) fn origin(now: MonoTime, no: RecordingNo, others: usize) -> MonoTime {
+    let later_us = if others < TOGETHER { 0 } else { no.0 % 2 * GRID_US };
+    let within_us = now.0.saturating_add(BLOCK_US - later_us) % BLOCK_US;
+    MonoTime(now.0.saturating_sub(within_us))
 }
 
 /// An id for a session that brought none.

@@ -6,7 +6,7 @@ use crate::model::{
 };
 
 use super::call::{Call, SessionState};
-use super::calls::{Action, Calls, GRID_US, Opening, Surroundings, on_grid_before};
+use super::calls::{Action, BLOCK_US, Calls, GRID_US, Opening, Surroundings};
 
 impl Calls {
     /// Takes up a recording that was running when the box stopped, and whose audio reaches to `kept`: its sessions and streams
@@ -74,7 +74,7 @@ fn resume_line(now: MonoTime, call: &mut Call, key: StreamKey, line: &Line, outs
 const LONGEST_DOWN_US: i64 = 3_600 * 1_000_000;
 
 /// By so much may `kept` be ahead of the clock: it ends with a block, and the last one may be there in part.
-const AHEAD_US: i64 = (GRID_US + NEAR_GRID_US).cast_signed();
+const AHEAD_US: i64 = (BLOCK_US + NEAR_GRID_US).cast_signed();
 
 /// How far the time line of an interrupted recording has come by the wall clock. When that contradicts the audio that was
 /// kept, the clock was set: then it goes on right behind the audio, and never over it.
@@ -98,6 +98,7 @@ const NEAR_GRID_US: u64 = 10_000;
 /// The origin again after a restart, from the wall clock. As long as the machine ran on, that is on the grid but for what the
 /// clocks differ; after a reboot it is anywhere, and the blocks of that call are sealed a little later than the others'.
 fn on_grid_if_near(t: MonoTime) -> MonoTime {
-    let nearest = on_grid_before(MonoTime(t.0.saturating_add(GRID_US / 2)));
+    let after = t.0.saturating_add(GRID_US / 2);
+    let nearest = MonoTime(after - after % GRID_US);
     if nearest.0.abs_diff(t.0) <= NEAR_GRID_US { nearest } else { t }
 }

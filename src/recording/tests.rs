@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Dialect, Flag, MaskKind, Note, Stage};
 use crate::model::{
-    Channel, EndReason, LegCounters, LegNo, Line, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession,
+    Channel, EndReason, Json, LegCounters, LegNo, Line, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession,
     StreamKey, StreamReport, TenantId, WallTime,
 };
 use crate::session::{Party, Session};
@@ -40,7 +40,7 @@ impl Surroundings for Ports<'_> {
     }
     /// A dialog is its number here; one that was never settled cannot be gone on with.
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
-        session.dialog.as_u64().map(SessionKey)
+        session.dialog.read().ok().map(SessionKey)
     }
     /// A session of the tenant `declined` is.
     fn judge(&mut self, session: &Session) -> Result<Placement, Declined> {
@@ -77,7 +77,7 @@ impl World {
     fn admit(&mut self, key: u64, session: &Session, lines: &[Option<Line>]) -> Result<Admission, Refusal> {
         let mut ports = Ports(&mut self.port, &mut self.open, &self.known, &mut self.ports_left);
         let admission = self.calls.admit(self.now, SessionKey(key), session, lines, &mut ports);
-        self.calls.settled(self.now, SessionKey(key), key.into());
+        self.calls.settled(self.now, SessionKey(key), Json::of(&key).unwrap());
         self.settle();
         admission
     }
@@ -85,7 +85,7 @@ impl World {
     fn renegotiate(&mut self, key: u64, session: &Session, lines: &[Option<Line>]) -> Result<Admission, Refusal> {
         let mut ports = Ports(&mut self.port, &mut self.open, &self.known, &mut self.ports_left);
         let admission = self.calls.renegotiate(self.now, SessionKey(key), session, lines, &mut ports);
-        self.calls.settled(self.now, SessionKey(key), key.into());
+        self.calls.settled(self.now, SessionKey(key), Json::of(&key).unwrap());
         self.settle();
         admission
     }
@@ -173,6 +173,14 @@ fn session(id: &str, call_id: &str, channels: &[Option<Channel>]) -> Session {
 const ONE: &[Option<Channel>] = &[Some(Channel::Recorded)];
 const TWO: &[Option<Channel>] = &[Some(Channel::Other)];
 const BOTH: &[Option<Channel>] = &[Some(Channel::Recorded), Some(Channel::Other)];
+
+#[test]
+fn of_many_recordings_every_other_ends_its_blocks_a_quarter_of_a_second_later() {
+    let origin = |now_us, no, others| calls::origin(MonoTime(now_us), RecordingNo(no), others).0;
+    assert_eq!([origin(10_700_000, 1, 99), origin(10_700_000, 2, 99)], [10_500_000; 2]);
+    assert_eq!([origin(10_700_000, 1, 100), origin(10_700_000, 2, 100)], [10_250_000, 10_500_000]);
+    assert_eq!([origin(10_800_000, 1, 100), origin(100_000, 1, 100)], [10_750_000, 0]);
+}
 
 #[test]
 fn two_sessions_make_one_recording_in_either_order() {
@@ -321,7 +329,7 @@ fn the_answer_to_a_delayed_offer_decides_which_lines_there_were() {
     let unknown = Some(Line::offered());
     world.admit(1, &session("r", "a", ONE), &[unknown.clone(), unknown]).unwrap();
     let kept = world.calls.answered(world.now, SessionKey(1), &[line(4000, true)]);
-    world.calls.settled(world.now, SessionKey(1), 1.into());
+    world.calls.settled(world.now, SessionKey(1), Json::of(&1).unwrap());
     world.settle();
     assert_eq!(kept, [Some(StreamKey { recording: RecordingNo(1), leg: LegNo(0) }), None]);
     assert_eq!(world.the(1).legs.len(), 1);

@@ -94,6 +94,11 @@ impl OpenBlocks {
         OpenBlocks { recording, leg, open: heapless::Vec::new(), written: 0 }
     }
 
+    /// Below this number all are sealed.
+    pub fn written(&self) -> u32 {
+        self.written
+    }
+
     /// Puts samples to their place.
     pub fn place(&mut self, at: MediaTime, law: Law, bytes: &[u8], pool: &mut Pool) -> Placed {
         let Some((mut number, mut start)) = split(at) else { return Placed::OffTheLine };

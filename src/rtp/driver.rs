@@ -1,8 +1,8 @@
-//! The `media` thread and its sockets: one UDP socket per stream and one for its RTCP, all read in one sweep every 250 ms
-//! with `recvmmsg`. Waking up, not receiving, is what costs; the sockets' buffers hold some seconds.
+//! The `media` thread and its sockets: one UDP socket per stream and one for its RTCP, read in sweeps with `recvmmsg`. Waking
+//! up and calling the kernel, not receiving, is what costs; the sockets' buffers hold some seconds.
 //!
-//! The block grid of every recording lies on the monotonic half-second. A sweep runs 100 ms after each quarter of a
-//! second; at every second one all legs' blocks that ended 100 ms ago are sealed and go to the spool in one message. What
+//! The block grid of every recording lies on the monotonic quarter-second. A sweep runs 100 ms after each: it reads the streams
+//! one of whose blocks has ended, so each twice a second, seals those blocks and gives all of them to the spool in one message. What
 //! the spool does not take waits in the pool, and only when the pool is empty audio is lost, and counted.
 
 use std::collections::BTreeMap;
@@ -47,8 +47,8 @@ const FIRST_REPORT: Duration = Duration::from_secs(1);
 /// the last report of a stream waits.
 const REPORTS_WAITING: usize = 1_024;
 
-/// Messages of one `recvmmsg`: a stream with packets of 20 ms has 12 or 13 waiting.
-const MESSAGES: usize = 64;
+/// Messages of one `recvmmsg`: a stream with packets of 20 ms has 25 waiting.
+const MESSAGES: usize = 32;
 
 /// Reads of one socket in one sweep, so that a flood on one does not starve the others.
 const READS_PER_SWEEP: usize = 16;
@@ -166,6 +166,7 @@ impl Media {
         self.open.insert(spec.key, local.port());
         let stream = OpenStream {
             stream: Stream::new(spec, self.config.latch),
+            last_read: now,
             rtp,
             rtcp,
             ssrc: fastrand::u32(..),
@@ -251,7 +252,7 @@ fn bind_pair(ip: IpAddr, port: u16) -> io::Result<(UdpSocket, UdpSocket)> {
 fn stamping_socket() -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     if setsockopt(&socket, sockopt::ReceiveTimestampns, &true).is_err() {
-        tracing::warn!("this kernel stamps no packets: the first of a stream may be placed up to {SWEEP_EVERY:?} late");
+        tracing::warn!("this kernel stamps no packets: the first of a stream may be placed up to {BLOCK:?} late");
     }
     Ok(socket)
 }
@@ -283,7 +284,7 @@ fn next_sweep(now: MonoTime) -> MonoTime {
 
 /// The end of the newest blocks that are to be sealed at `now`.
 fn seal_boundary(now: MonoTime) -> MonoTime {
-    last_grid(now, BLOCK)
+    last_grid(now, SWEEP_EVERY)
 }
 
 /// The last multiple of `step` that was at least [`GRACE`] ago.
@@ -295,6 +296,8 @@ fn last_grid(now: MonoTime, step: Duration) -> MonoTime {
 /// A stream with its sockets.
 struct OpenStream {
     stream: Stream,
+    /// When it was opened, until it is read for the first time.
+    last_read: MonoTime,
     rtp: UdpSocket,
     rtcp: UdpSocket,
     /// The box's SSRC in its receiver reports.
@@ -314,7 +317,6 @@ struct Sweeper {
     /// Last reports of closed streams, until the spool has their blocks and the main thread takes them.
     last_reports: Vec<StreamReport>,
     cname: String,
-    last_sweep: MonoTime,
     sweeps: Arc<AtomicU64>,
     /// See [`stamping_socket`].
     _stamping: Socket,
@@ -335,7 +337,6 @@ impl Sweeper {
             reports,
             last_reports: Vec::new(),
             cname: format!("nearend@{}", config.address),
-            last_sweep: Now::read().mono,
             sweeps: Arc::new(AtomicU64::new(0)),
             _stamping: stamping_socket()?,
         })
@@ -343,7 +344,7 @@ impl Sweeper {
 
     fn run(mut self, commands: &mpsc::Receiver<Command>) {
         let mut reader = Reader::new();
-        let mut next = next_sweep(self.last_sweep);
+        let mut next = next_sweep(Now::read().mono);
         loop {
             match commands.recv_timeout(next.since(Now::read().mono)) {
                 Ok(command) => self.command(command),
@@ -381,38 +382,34 @@ impl Sweeper {
             self.pool.give(samples);
         }
         self.receive(reader, now);
-        let boundary = seal_boundary(now.mono);
-        let is_seal_sweep = boundary > seal_boundary(self.last_sweep);
-        if is_seal_sweep {
-            for open in self.streams.values_mut() {
-                open.stream.seal_until(boundary, &mut self.pool);
-            }
-        }
         self.close_streams();
         self.send_receiver_reports(now.mono);
         self.send_reports(now.mono);
-        if is_seal_sweep || !self.last_reports.is_empty() {
-            self.hand_over();
-        }
-        self.last_sweep = now.mono;
+        self.hand_over();
         self.sweeps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reads all that has arrived.
+    /// Reads the streams one of whose blocks is over, and seals it.
     fn receive(&mut self, reader: &mut Reader, now: Now) {
-        let arrival = Arrival { now, earliest: self.last_sweep };
-        let is_rtcp_sweep = last_grid(now.mono, RTCP_SWEEP_EVERY) > last_grid(self.last_sweep, RTCP_SWEEP_EVERY);
-        for OpenStream { stream, rtp, rtcp, closing, .. } in self.streams.values_mut().map(Box::as_mut) {
+        let boundary = seal_boundary(now.mono);
+        for OpenStream { stream, last_read, rtp, rtcp, closing, .. } in self.streams.values_mut().map(Box::as_mut) {
+            if !stream.is_due(boundary) && !*closing {
+                continue;
+            }
+            let earliest = std::mem::replace(last_read, now.mono);
+            let arrival = Arrival { now, earliest };
+            let is_rtcp_due = last_grid(now.mono, RTCP_SWEEP_EVERY) > last_grid(earliest, RTCP_SWEEP_EVERY);
             reader.read(rtp, arrival, |message| {
                 if let Some(drops) = message.drops {
                     stream.kernel_drops(drops);
                 }
                 stream.rtp(message.arrived, message.from, message.bytes, &mut self.pool);
             });
-            if is_rtcp_sweep || *closing {
+            if is_rtcp_due || *closing {
                 reader.read(rtcp, arrival, |message| stream.rtcp(message.arrived, message.from, message.bytes));
             }
             stream.handle_timeout(now.mono, &mut self.pool);
+            stream.seal_until(boundary, &mut self.pool);
         }
     }
 
@@ -484,8 +481,8 @@ struct Arrival {
 }
 
 impl Arrival {
-    /// The kernel stamps packets with the wall clock, which may have been set since: so never outside of the time between
-    /// the sweeps.
+    /// The kernel stamps packets with the wall clock, which may have been set since: so never outside of the time since the
+    /// stream was last read.
     fn of(self, stamp: Option<TimeSpec>) -> MonoTime {
         let Some(stamp) = stamp else { return self.now.mono };
         let wall_us = stamp.tv_sec().saturating_mul(1_000_000).saturating_add(stamp.tv_nsec() / 1_000);

@@ -5,7 +5,7 @@
 //! RFC 3550 (RTP, RTCP), RFC 3551 (G.711), RFC 3389 (comfort noise), RFC 4733 (telephone events), RFC 5761 (rtcp-mux).
 //!
 //! ```text
-//!          every 250 ms          per packet, nothing allocated                        every 500 ms
+//!          every 500 ms          per packet, nothing allocated                        every 500 ms
 //! sockets ─────────────► stream ──► source ──► stats ──► timeline ──► blocks ──► pool ─────────────► spool
 //!            driver        │        who may    sequence,  which        where in         driver
 //!                          │        send       loss,      place        memory

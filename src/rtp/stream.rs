@@ -52,7 +52,7 @@ pub struct StreamSpec {
     pub key: StreamKey,
     /// For the log.
     pub recording_id: RecordingId,
-    /// Zero of the recording's time line, on the grid of half-seconds.
+    /// Zero of the recording's time line, on the grid of quarter-seconds.
     pub origin: MonoTime,
     /// The address of the box to listen at; none: the configured one.
     pub local: Option<IpAddr>,
@@ -208,10 +208,19 @@ impl Stream {
         self.counters.kernel_drops = drops.into();
     }
 
+    /// Whether a block has ended at `boundary` that was not over when blocks were last sealed.
+    pub fn is_due(&self, boundary: MonoTime) -> bool {
+        self.blocks_over(boundary) > self.blocks.written()
+    }
+
     /// Seals the blocks that end at `boundary` or earlier.
     pub fn seal_until(&mut self, boundary: MonoTime, pool: &mut Pool) {
+        self.blocks.seal_before(self.blocks_over(boundary), pool);
+    }
+
+    fn blocks_over(&self, boundary: MonoTime) -> u32 {
         let over = boundary.since(self.origin).as_micros() / BLOCK.as_micros();
-        self.blocks.seal_before(u32::try_from(over).unwrap_or(u32::MAX), pool);
+        u32::try_from(over).unwrap_or(u32::MAX)
     }
 
     /// The end: seals all blocks.

@@ -52,6 +52,11 @@ impl Backlog {
         self.descriptions.insert(recording.no, recording);
     }
 
+    /// Something waits, but no audio.
+    pub fn has_only_descriptions(&self) -> bool {
+        self.blocks.is_empty() && !self.descriptions.is_empty()
+    }
+
     /// As many blocks wait as one batch takes.
     pub fn is_worth(&self, batch_blocks: usize) -> bool {
         self.blocks.len() >= batch_blocks

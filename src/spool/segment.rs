@@ -222,6 +222,17 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Length of the record that [`push_block`] makes; a run beyond the block counts all the same.
+pub fn block_bytes(block: &Block) -> usize {
+    let audio: usize = block.runs.iter().map(|run| usize::from(run.len)).sum();
+    COMMON_BYTES + 6 + 4 * block.runs.len() + SEAL_BYTES + audio + CRC_BYTES
+}
+
+/// Length of the record that [`push_description`] makes.
+pub fn description_bytes(sealed: &[u8]) -> usize {
+    COMMON_BYTES + sealed.len() + CRC_BYTES
+}
+
 /// Appends the record of a block, sealed in place; a run that reaches beyond the block is left out.
 ///
 /// # Errors
@@ -350,6 +361,7 @@ pub(super) mod tests {
                 let (key, other) = (SealingKey::new(algorithm, &[1; 32]), SealingKey::new(algorithm, &[2; 32]));
                 let mut bytes = vec![7; 3];
                 push_block(&mut bytes, &block, &key, [5; 12]).unwrap();
+                prop_assert_eq!(bytes.len() - 3, block_bytes(&block));
                 let record = Record::check(&bytes[3..]).unwrap();
                 prop_assert_eq!(record.recording, block.recording);
                 prop_assert_eq!(record.what(), Some(What::Block { leg: block.leg, number: block.number }));
@@ -378,6 +390,7 @@ pub(super) mod tests {
             let sealed = seal_description(no, &json, &key, [5; 12]).unwrap();
             let mut bytes = Vec::new();
             push_description(&mut bytes, no, &sealed).unwrap();
+            prop_assert_eq!(bytes.len(), description_bytes(&sealed));
             let record = Record::check(&bytes).unwrap();
             prop_assert_eq!(record.description(), Some(sealed.as_slice()));
             prop_assert_eq!((record.recording, record.what()), (no, Some(What::Description)));

@@ -22,8 +22,13 @@ use super::keys::Keyring;
 use super::ledger::{Described, Ledger};
 use super::recovery::{Inventory, recover};
 use super::seal::{BoxKey, Entropy, Nonce};
-use super::segment::{HEADER_BYTES, Header, SegmentNo, What, push_block, push_description, seal_description};
+use super::segment::{
+    HEADER_BYTES, Header, SegmentNo, What, block_bytes, description_bytes, push_block, push_description, seal_description,
+};
 use crate::model::{Recording, RecordingNo, Stage};
+
+/// Records are given to the system in pieces of this size: they stay in the CPU's cache on their way, and take little memory.
+const WRITE_BYTES: usize = 256 * 1024;
 
 /// So many of the latest recordings are remembered when they are released, by their numbers (docs/decisions/0013).
 const REMEMBERED: u64 = 100_000;
@@ -41,7 +46,7 @@ pub struct Store {
     keys: Keyring,
     entropy: Entropy,
     open: Option<Open>,
-    /// The records of one batch and the nonces they are sealed with; kept for their capacity.
+    /// Records on their way to the segment, and the nonces of one batch; kept for their capacity.
     buffer: Vec<u8>,
     nonces: Vec<u8>,
     /// The ledger failed: it must agree with the segments again before anything is entered.
@@ -206,20 +211,30 @@ impl Store {
         let records = batch.blocks.len() + batch.descriptions.len();
         self.nonces.resize(records * size_of::<Nonce>(), 0);
         (self.entropy)(&mut self.nonces).map_err(Failure::Disk)?;
-        let sealing = Sealing { box_key: self.ledger.key(), keys: &self.keys, nonces: self.nonces.as_chunks().0.iter() };
-        let (entries, sealed) = encode(batch, &mut self.buffer, sealing).map_err(Failure::Disk)?;
-        let mut open = self.room()?;
-        let index = CommitIndex { segment: open.no, offset: open.bytes, entries };
-        if let Err(e) = open.file.append(&self.buffer).and_then(|()| open.file.sync()) {
-            self.give_up(open, index.offset);
-            return Err(Failure::Disk(e));
+        let mut nonces = Nonces(self.nonces.as_chunks().0.iter());
+        let sealed = seal_descriptions(batch, self.ledger.key(), &mut nonces).map_err(Failure::Disk)?;
+        let descriptions = batch.carried.iter().map(|(_, sealed)| sealed).chain(&sealed);
+        let bytes = descriptions.map(|sealed| description_bytes(sealed)).chain(batch.blocks.iter().map(block_bytes));
+        let mut open = self.room(bytes.sum::<usize>() as u64)?;
+        let nonces = Nonces(self.nonces.as_chunks().0[batch.descriptions.len()..].iter());
+        let records = Records { file: open.file.as_mut(), buffer: &mut self.buffer, entries: Vec::new() };
+        match records.write(batch, &sealed, &self.keys, nonces).and_then(|entries| open.file.sync().map(|()| entries)) {
+            Ok(entries) => {
+                let index = CommitIndex { segment: open.no, offset: open.bytes, entries };
+                let written = index.end() - index.offset;
+                open.bytes = index.end();
+                self.inventory.holdings.grow(open.no, written);
+                self.open = Some(open);
+                counters::add(&self.counters.bytes_written, written as usize);
+                counters::add(&self.counters.fsyncs, 1);
+                Ok((index, sealed))
+            }
+            Err(e) => {
+                let durable_bytes = open.bytes;
+                self.give_up(open, durable_bytes);
+                Err(Failure::Disk(e))
+            }
         }
-        open.bytes += self.buffer.len() as u64;
-        self.inventory.holdings.grow(open.no, self.buffer.len() as u64);
-        self.open = Some(open);
-        counters::add(&self.counters.bytes_written, self.buffer.len());
-        counters::add(&self.counters.fsyncs, 1);
-        Ok((index, sealed))
     }
 
     /// Leaves a segment after a failure. Half a batch is better away; where even that fails, a scan steps over it.
@@ -231,10 +246,9 @@ impl Store {
         }
     }
 
-    /// Takes the segment for what is in the buffer: the open one, or a new one if that is full or there is none. Who takes it
-    /// puts it back once all is well with it.
-    fn room(&mut self) -> Result<Open, Failure> {
-        let needed = self.buffer.len() as u64;
+    /// Takes the segment for so many bytes: the open one, or a new one if that is full or there is none. Who takes it puts it
+    /// back once all is well with it.
+    fn room(&mut self, needed: u64) -> Result<Open, Failure> {
         let fits = |open: &Open| open.bytes == HEADER_BYTES as u64 || open.bytes + needed <= self.segment_bytes;
         match self.open.take().filter(fits) {
             Some(open) => Ok(open),
@@ -367,52 +381,71 @@ impl Store {
     }
 }
 
-/// What records are sealed with.
-struct Sealing<'a> {
-    box_key: &'a BoxKey,
-    keys: &'a Keyring,
-    /// One for each record that is not sealed yet.
-    nonces: std::slice::Iter<'a, Nonce>,
-}
+/// A nonce for each record that is not sealed yet.
+struct Nonces<'a>(std::slice::Iter<'a, Nonce>);
 
-impl Sealing<'_> {
-    fn nonce(&mut self) -> io::Result<Nonce> {
-        self.nonces.next().copied().ok_or_else(|| io::Error::other("more records than nonces"))
+impl Nonces<'_> {
+    fn next(&mut self) -> io::Result<Nonce> {
+        self.0.next().copied().ok_or_else(|| io::Error::other("more records than nonces"))
     }
 }
 
-/// Fills `buffer` with the records of a batch; returns the entry of each, and each changed description as it was sealed.
-fn encode(batch: &Batch, buffer: &mut Vec<u8>, mut sealing: Sealing<'_>) -> io::Result<(Vec<Entry>, Vec<Vec<u8>>)> {
-    buffer.clear();
-    let (mut entries, mut descriptions) = (Vec::new(), Vec::new());
-    let mut enter = |recording, what, len: usize| -> io::Result<()> {
-        let len = u32::try_from(len).map_err(|_| io::Error::other(format!("a record of recording {recording} is over 4 GiB")))?;
-        entries.push(Entry { recording, what, len });
-        Ok(())
+/// Each changed description of a batch, sealed.
+fn seal_descriptions(batch: &Batch, box_key: &BoxKey, nonces: &mut Nonces<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let seal = |recording: &Recording| {
+        let json = serde_json::to_vec(recording)?;
+        seal_description(recording.no, &json, &box_key.description_key(recording.no), nonces.next()?)
     };
-    for (no, sealed) in &batch.carried {
-        let start = buffer.len();
-        push_description(buffer, *no, sealed)?;
-        enter(*no, What::Description, buffer.len() - start)?;
+    batch.descriptions.iter().map(seal).collect()
+}
+
+/// Writes the records of a batch, one after the other.
+struct Records<'a> {
+    file: &'a mut dyn Append,
+    buffer: &'a mut Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Records<'_> {
+    /// Gives the entry of each record.
+    fn write(mut self, batch: &Batch, sealed: &[Vec<u8>], keys: &Keyring, mut nonces: Nonces<'_>) -> io::Result<Vec<Entry>> {
+        self.buffer.clear();
+        for (no, sealed) in &batch.carried {
+            self.push(*no, What::Description, |out| push_description(out, *no, sealed))?;
+        }
+        for (recording, sealed) in batch.descriptions.iter().zip(sealed) {
+            self.push(recording.no, What::Description, |out| push_description(out, recording.no, sealed))?;
+        }
+        for block in &batch.blocks {
+            let Some(key) = keys.key(block.recording) else {
+                tracing::warn!(
+                    no = block.recording.0,
+                    "half a second of audio came after its recording was finished; it is not kept"
+                );
+                continue;
+            };
+            let (what, nonce) = (What::Block { leg: block.leg, number: block.number }, nonces.next()?);
+            self.push(block.recording, what, |out| push_block(out, block, key, nonce))?;
+        }
+        self.file.append(self.buffer)?;
+        Ok(self.entries)
     }
-    for recording in &batch.descriptions {
-        let (key, start) = (sealing.box_key.description_key(recording.no), buffer.len());
-        let sealed = seal_description(recording.no, &serde_json::to_vec(recording)?, &key, sealing.nonce()?)?;
-        push_description(buffer, recording.no, &sealed)?;
-        enter(recording.no, What::Description, buffer.len() - start)?;
-        descriptions.push(sealed);
+
+    fn push(
+        &mut self,
+        recording: RecordingNo,
+        what: What,
+        record: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.buffer.len() >= WRITE_BYTES {
+            self.file.append(self.buffer)?;
+            self.buffer.clear();
+        }
+        let start = self.buffer.len();
+        record(self.buffer)?;
+        let too_long = |_| io::Error::other(format!("a record of recording {recording} is over 4 GiB"));
+        let len = u32::try_from(self.buffer.len() - start).map_err(too_long)?;
+        self.entries.push(Entry { recording, what, len });
+        Ok(())
     }
-    for block in &batch.blocks {
-        let Some(key) = sealing.keys.key(block.recording) else {
-            tracing::warn!(
-                no = block.recording.0,
-                "half a second of audio came after its recording was finished; it is not kept"
-            );
-            continue;
-        };
-        let start = buffer.len();
-        push_block(buffer, block, key, sealing.nonce()?)?;
-        enter(block.recording, What::Block { leg: block.leg, number: block.number }, buffer.len() - start)?;
-    }
-    Ok((entries, descriptions))
 }

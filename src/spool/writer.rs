@@ -22,8 +22,12 @@ use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, Recording
 /// The memory of a block.
 pub type Samples = Box<[u8; BLOCK_BYTES]>;
 
-/// Blocks written at once: 2 MB, and as much memory for the buffer.
-const BATCH_BLOCKS: usize = 500;
+/// Blocks written at once: the half-second of 500 calls.
+const BATCH_BLOCKS: usize = 1_000;
+
+/// Descriptions without audio wait so long for others after a commit: each commit costs a sync and some pages, and nobody waits
+/// for them. Of a call whose sessions end within this time only the last description is written.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// How often free space is looked at.
 const SPACE_EVERY: Duration = Duration::from_secs(5);
@@ -107,6 +111,8 @@ pub struct Writer {
     accepting: bool,
     space_due: MonoTime,
     trouble: Option<Trouble>,
+    /// See [`GATHER`].
+    gather_until: MonoTime,
     /// For [`Writer::poll`].
     events: Vec<Event>,
     /// For [`Writer::take_spare`].
@@ -153,6 +159,7 @@ impl Writer {
             accepting: true,
             space_due: MonoTime::default(),
             trouble: None,
+            gather_until: MonoTime::default(),
             events: Vec::new(),
             spare: Vec::new(),
         };
@@ -182,11 +189,12 @@ impl Writer {
         if now >= self.space_due {
             self.look_at_space(now);
         }
-        if self.trouble.is_some_and(|trouble| now < trouble.retry_at) {
+        if self.waits_until().is_some_and(|until| now < until) {
             return false;
         }
         let done = self.work();
         let is_more = *done.as_ref().unwrap_or(&false);
+        self.gather_until = now.after(GATHER);
         if !is_more {
             self.judge(done.map(drop), now);
         }
@@ -195,7 +203,13 @@ impl Writer {
 
     /// When [`Writer::turn`] is to be called although nothing has come.
     pub fn poll_timeout(&self) -> MonoTime {
-        self.trouble.map_or(self.space_due, |trouble| trouble.retry_at.min(self.space_due))
+        self.waits_until().map_or(self.space_due, |until| until.min(self.space_due))
+    }
+
+    /// Until when nothing is written, although something waits.
+    fn waits_until(&self) -> Option<MonoTime> {
+        let gathers = self.in_flight.is_none() && self.backlog.has_only_descriptions();
+        self.trouble.map(|trouble| trouble.retry_at).or_else(|| gathers.then_some(self.gather_until))
     }
 
     /// What there is to say, the oldest first.

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use nearend::clock::Now;
 use nearend::model::block::Law;
 use nearend::model::recording::Dialect;
-use nearend::model::{Channel, EndReason, Line, MonoTime, Payload, RecordingId, StreamKey};
+use nearend::model::{Channel, EndReason, Json, Line, MonoTime, Payload, RecordingId, StreamKey};
 use nearend::recording::SessionKey;
 use nearend::rtp::StreamChange;
 use nearend::session::{Party, Session};
@@ -288,7 +288,7 @@ impl Calls {
             self.dialogs[nth].next_try_us = true_us + 1_000_000;
             return self.count("sessions refused");
         };
-        calls.settled(now, key(nth), serde_json::json!(nth));
+        calls.settled(now, key(nth), Json::of(&nth).expect("a number"));
         self.count("sessions accepted");
         let dialog = &mut self.dialogs[nth];
         dialog.state = State::Up;
@@ -323,7 +323,7 @@ impl Calls {
         if calls.renegotiate(now, key(nth), &session, &lines, &mut outside).is_err() {
             return; // the box does not know the session any more
         }
-        calls.settled(now, key(nth), serde_json::json!(nth));
+        calls.settled(now, key(nth), Json::of(&nth).expect("a number"));
         self.count("pauses and their ends");
         self.dialogs[nth].is_paused = wants;
         for voice in &self.dialogs[nth].voices {

@@ -35,7 +35,6 @@ const QUEUE_COMMANDS: usize = 64;
 
 const GRACE_US: u64 = 100_000;
 const SWEEP_US: u64 = 250_000;
-const BLOCK_US: u64 = 500_000;
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// A datagram that waits in a socket.
@@ -159,7 +158,7 @@ impl Surroundings for Outside<'_> {
     }
 
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
-        session.dialog.as_u64().map(SessionKey)
+        session.dialog.read().ok().map(SessionKey)
     }
 
     /// Everybody is recorded, for one tenant.
@@ -364,16 +363,13 @@ impl Machine {
     }
 
     fn sweep_now(&mut self, now: Now) {
-        let boundary = last_grid(now.mono, BLOCK_US);
-        let seals = boundary > last_grid(self.last_sweep, BLOCK_US);
-        for open in self.streams.values_mut() {
+        let boundary = MonoTime(last_grid(now.mono, SWEEP_US));
+        for open in self.streams.values_mut().filter(|open| open.closing || open.stream.is_due(boundary)) {
             for datagram in open.socket.drain(..) {
                 open.stream.rtp(datagram.arrived, crate::calls::peer(), &datagram.bytes, &mut self.pool);
             }
             open.stream.handle_timeout(now.mono, &mut self.pool);
-            if seals {
-                open.stream.seal_until(MonoTime(boundary), &mut self.pool);
-            }
+            open.stream.seal_until(boundary, &mut self.pool);
         }
         for (_, mut open) in self.streams.extract_if(.., |_, open| open.closing) {
             open.stream.seal_all(&mut self.pool);

@@ -91,8 +91,9 @@ fn what_was_sent_before_the_close_is_spooled_before_the_last_report() {
     assert_eq!((report.key, report.counters.packets, report.counters.lost), (key, 40, 0));
     assert_eq!((report.counters.malformed, report.counters.wrong_source), (1, 1));
     assert!(report.last_packet.is_some());
-    assert!(world.media.sweeps().load(Ordering::Relaxed) > 0);
+    let sweeps = world.media.sweeps();
     assert!(world.media.stop());
+    assert!(sweeps.load(Ordering::Relaxed) > 0);
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn reports_go_both_ways() {
     let (rtp_at, rtcp_at) = (rtp.local_addr().unwrap(), rtcp.local_addr().unwrap());
     let due = start.mono.after(REPORT_EVERY);
     let stream = Stream::new(&spec, false);
-    let open = OpenStream { stream, rtp, rtcp, ssrc: 9, closing: false, next_report: due, next_rtcp: due };
+    let open = OpenStream { stream, rtp, rtcp, ssrc: 9, last_read: start.mono, closing: false, next_report: due, next_rtcp: due };
     sweeper.command(Command::Open(Box::new(open)));
 
     speak(&caller, rtp_at, 2);
@@ -249,8 +250,9 @@ fn sweeps_lie_on_the_grid() {
     assert_eq!(next_sweep(ms(10_100)), ms(10_350));
     assert_eq!(next_sweep(ms(10_349)), ms(10_350));
     assert_eq!(seal_boundary(ms(10_100)), ms(10_000));
-    assert_eq!(seal_boundary(ms(10_350)), ms(10_000));
-    assert_eq!(seal_boundary(ms(10_599)), ms(10_000));
+    assert_eq!(seal_boundary(ms(10_349)), ms(10_000));
+    assert_eq!(seal_boundary(ms(10_350)), ms(10_250));
+    assert_eq!(seal_boundary(ms(10_599)), ms(10_250));
     assert_eq!(seal_boundary(ms(10_600)), ms(10_500));
     assert_eq!(seal_boundary(ms(3)), ms(0));
 }
