@@ -28,5 +28,5 @@ pub use control::Link;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
-pub use typed::{Config, Loaded, MonitoredDn, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
+pub use typed::{Config, Control, Loaded, MonitoredDn, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
 pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};

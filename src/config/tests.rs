@@ -127,7 +127,9 @@ fn a_misspelt_key_and_a_misspelt_table_name_the_nearest() {
         "{table}"
     );
     assert!(
-        table.ends_with("[[tenant]], [[switch]], [[tserver]], [[calendar]], [[rule]], [[target]], [web]; did you mean [sip]?"),
+        table.ends_with(
+            "[[tenant]], [[switch]], [[tserver]], [[calendar]], [[rule]], [[target]], [control], [web]; did you mean [sip]?"
+        ),
         "{table}"
     );
     let later = error("[[tenant]]\nid = \"1\"\nformat = \"opus\"\n");

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
+use crate::cti::Wish;
 use crate::model::recording::Note;
 use crate::model::{EndReason, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Opening, Refusal, SessionKey, Surroundings};
@@ -266,9 +267,11 @@ impl Daemon {
     fn apply(&self, now: Now, streams: &[Option<StreamKey>], lines: &[Option<Line>]) {
         for (n, stream) in streams.iter().enumerate().filter_map(|(n, stream)| stream.map(|stream| (n, stream))) {
             let change = match lines.get(n).and_then(Option::as_ref) {
-                Some(line) => {
-                    StreamChange { remote: Some(remote(line)), payloads: Some(payloads(line)), paused: Some(!line.active) }
-                }
+                Some(line) => StreamChange {
+                    remote: Some(remote(line)),
+                    payloads: Some(payloads(line)),
+                    paused: Some(self.calls.is_paused(stream)),
+                },
                 None => StreamChange { paused: Some(true), ..StreamChange::default() },
             };
             self.media.change(stream, now.mono, change);
@@ -285,6 +288,10 @@ impl Daemon {
                 self.describe(recording);
             }
             Action::Close(stream) => self.media.close(stream),
+            Action::PauseOver(no) => self.cti.tell(crate::cti::Command::Asked(no, Wish::Resume)),
+            Action::Mask(stream, paused) => {
+                self.media.change(stream, now.mono, StreamChange { paused: Some(paused), ..StreamChange::default() });
+            }
             Action::Probe(session) => self.sip.endpoint().probe(now.mono, DialogId(session.0)),
             Action::Bye(session) => {
                 self.dialogs.remove(&session);
@@ -315,7 +322,7 @@ impl Surroundings for Outside<'_> {
             port: opening.local.map(|local| local.port()),
             remote: remote(opening.line),
             payloads: payloads(opening.line),
-            paused: !opening.line.active,
+            paused: opening.paused,
             anchor: opening.anchor,
         };
         self.media.open(&spec).map_err(|e| e.to_string())

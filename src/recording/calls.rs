@@ -47,6 +47,8 @@ pub struct Opening<'a> {
     pub origin: MonoTime,
     /// What is to be received.
     pub line: &'a Line,
+    /// Nothing of it is to be kept at first.
+    pub paused: bool,
     /// Where the peer sends already, after a restart; none: anywhere.
     pub local: Option<SocketAddr>,
     /// Where the stream's clock stood before a restart.
@@ -99,6 +101,10 @@ pub enum Action {
     Describe(Box<Recording>),
     /// Close a stream; its last report is awaited.
     Close(StreamKey),
+    /// A pause on request has ended by itself.
+    PauseOver(RecordingNo),
+    /// Keep nothing of a stream any more (true), or keep it again.
+    Mask(StreamKey, bool),
     /// End a session with BYE.
     Bye(SessionKey),
     /// Ask the peer whether the session is still there (OPTIONS in the dialog).
@@ -337,6 +343,7 @@ impl Calls {
 
     /// Ends what is over.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.end_pauses(now);
         let over: Vec<RecordingNo> = self
             .calls
             .values()
@@ -357,7 +364,8 @@ impl Calls {
 
     /// When [`Calls::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at).min()
+        let over = self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at);
+        over.chain(self.calls.values().filter_map(|call| call.resume_at)).min()
     }
 
     /// What is to be done.
@@ -392,6 +400,7 @@ impl Calls {
             end_reason: None,
             stage: Stage::Recording,
             legs: Vec::new(),
+            pause: None,
             masks: Vec::new(),
             flags: Vec::new(),
             parameters: BTreeMap::new(),
@@ -452,7 +461,15 @@ impl Calls {
             call.free_channel()
         });
         let key = StreamKey { recording: no, leg };
-        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: None, anchor: None };
+        let opening = Opening {
+            key,
+            recording_id: &call.recording.id,
+            origin: call.origin,
+            line,
+            paused: call.pauses(line.active),
+            local: None,
+            anchor: None,
+        };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
         if !line.is_offer() {
             self.replace(now, no, channel, &session.call_id);
