@@ -77,6 +77,8 @@ pub(super) struct Call {
     pub(super) fact: CallFact,
     pub(super) talk: TalkNo,
     pub(super) turns: Vec<Turn>,
+    /// Parties that came over from other calls.
+    pub(super) joined: Vec<(Arc<str>, CallNo)>,
     pub(super) data: Pairs,
     /// Somebody asked the switch to pause its recording.
     paused: bool,
@@ -258,7 +260,9 @@ impl Board {
 
     /// What is new about recordings, and may be told by now.
     pub fn tell(&mut self, now: MonoTime) -> Vec<(RecordingNo, Conversation)> {
-        let due = |r: &&mut Recorded| r.is_news && r.call.is_some() && r.told.is_none_or(|told| told.after(TELL_EVERY) <= now);
+        // One that has ended is soon finished: there is no time to wait.
+        let is_time = |r: &Recorded| r.facts.ended.is_some() || r.told.is_none_or(|told| told.after(TELL_EVERY) <= now);
+        let due = |r: &&mut Recorded| r.is_news && r.call.is_some() && is_time(r);
         let due = self.recordings.values_mut().filter(due).map(|recorded| {
             (recorded.is_news, recorded.told) = (false, Some(now));
             recorded.facts.no
@@ -324,7 +328,10 @@ impl Board {
             started: now.wall,
             ended: None,
         };
-        self.calls.insert(no, Call { fact, talk, turns: Vec::new(), data, paused: false, emptied: None, heard: now.mono });
+        self.calls.insert(
+            no,
+            Call { fact, talk, turns: Vec::new(), joined: Vec::new(), data, paused: false, emptied: None, heard: now.mono },
+        );
         self.by_conn.insert(key, no);
         if let Some(talk) = self.talks.get_mut(&talk) {
             talk.calls.push(no);

@@ -186,6 +186,9 @@ struct Connection {
 
 impl Connection {
     async fn run(self, address: Address, outgoing: mpsc::Receiver<Vec<u8>>) {
+        if address.tls {
+            return self.say(Input::Lost(format!("{address}: links over TLS are not part of this version; use tcp:"))).await;
+        }
         let stream = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((&*address.host, address.port))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.say(Input::Lost(format!("{address}: {error}"))).await,

@@ -65,6 +65,8 @@ pub enum Event {
     Told {
         /// Which recording.
         no: RecordingNo,
+        /// Whose switch it was on.
+        tenant: TenantId,
         /// All of it.
         conversation: Box<Conversation>,
     },
@@ -176,7 +178,11 @@ impl Hub {
         self.desk.handle_timeout(now);
         self.settle(now);
         for (no, conversation) in self.board.tell(now.mono) {
-            self.events.push_back(Event::Told { no, conversation: Box::new(conversation) });
+            let switch =
+                conversation.couples.first().map(|couple| &couple.switch).or(conversation.calls.first().map(|call| &call.switch));
+            let served = self.tservers.iter().find(|served| Some(&served.switch) == switch);
+            let tenant = served.map_or_else(TenantId::default_tenant, |served| served.tenant.clone());
+            self.events.push_back(Event::Told { no, tenant, conversation: Box::new(conversation) });
         }
     }
 

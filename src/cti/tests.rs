@@ -137,7 +137,7 @@ impl World {
             }
         }
         while let Some(event) = self.hub.poll_event() {
-            if let Event::Told { no, conversation } = event {
+            if let Event::Told { no, conversation, .. } = event {
                 self.told[no.0 as usize].1 = Some(*conversation);
             }
         }

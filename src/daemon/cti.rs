@@ -23,7 +23,7 @@ impl Daemon {
 
     pub(super) fn on_cti(&mut self, now: Now, event: Event) {
         match event {
-            Event::Told { no, conversation } => self.calls.told(now, no, conversation),
+            Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
             Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
         }
     }

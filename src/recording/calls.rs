@@ -330,10 +330,14 @@ impl Calls {
         self.actions.push(describe);
     }
 
-    /// The switch's side knows something about a call. Written at once when it is the first word, else with the next
+    /// The switch's side knows something about a call, and whose it is where the sender did not say. Written at once when it is the first word, else with the next
     /// description: a switch may say much in a second.
-    pub fn told(&mut self, now: Now, no: RecordingNo, conversation: Box<Conversation>) {
+    pub fn told(&mut self, now: Now, no: RecordingNo, tenant: TenantId, conversation: Box<Conversation>) {
         let Some(call) = self.calls.get_mut(&no) else { return };
+        if call.recording.tenant == TenantId::default_tenant() && tenant != call.recording.tenant {
+            tracing::info!(recording = %call.recording.id, %tenant, "the switch tells whose call it is");
+            call.recording.tenant = tenant;
+        }
         let is_first = call.recording.conversation.replace(conversation).is_none();
         if is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
             call.described_at = now.mono;

@@ -105,7 +105,7 @@ fn stop_hangs_up_every_session() {
     world.admit(2, &session("r", "b", TWO), &[line(4002, true)]).unwrap();
     assert!(world.calls.stop(world.now, no));
     world.settle();
-    world.pass(Duration::from_secs(4));
+    world.pass(Duration::from_secs(20));
     let byes: Vec<u64> = world.actions.iter().filter_map(|a| if let Action::Bye(key) = a { Some(key.0) } else { None }).collect();
     assert_eq!(byes, [1, 2]);
     let recording = world.the(1);
