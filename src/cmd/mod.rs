@@ -7,3 +7,5 @@ pub(crate) mod log;
 pub(crate) mod recordings;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod tone;
+pub(crate) mod verify;

@@ -18,6 +18,7 @@ pub mod diagnostic;
 mod driver;
 mod file;
 mod resolve;
+pub mod tenant;
 mod typed;
 pub mod value;
 
@@ -28,5 +29,6 @@ pub use control::Link;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
+pub use tenant::Recipient;
 pub use typed::{Config, Control, Loaded, MonitoredDn, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
 pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};

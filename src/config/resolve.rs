@@ -12,7 +12,7 @@ use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
 use super::typed::{Config, Control, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
-use crate::model::{SwitchId, TenantId};
+use crate::model::{AudioFormat, SwitchId, TenantId};
 
 const DATA_DIR: &str = "/var/lib/nearend";
 const SIP_PORT: u16 = 5060; // RFC 3261 §19.1.2
@@ -65,6 +65,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
     directories.extend(file.target.iter().map(|t| directory(&t.get_ref().path, "[[target]] path", None)));
     check_sockets(&file, findings);
     control::check_owners(&file, findings);
+    control::check_parents(&file, findings);
     let rtp = rtp(&file.rtp, findings);
     let site = site(file.site);
     let tenants = tenants(file.tenant, findings);
@@ -250,7 +251,6 @@ fn tenants(file: Vec<Spanned<file::Tenant>>, findings: &mut Findings) -> Vec<Ten
             findings.error(span_of(&entry.id).unwrap_or(span), "[[tenant]] id", message);
             continue;
         }
-        warn_of_missing_seal(&id, &entry, findings);
         tenants.push(tenant(id, &entry));
     }
     if !tenants.iter().any(|t| t.id == TenantId::default_tenant()) {
@@ -263,19 +263,11 @@ fn tenant(id: String, file: &file::Tenant) -> Tenant {
     Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
+        parent: given(&file.parent).map(|id| TenantId(id.into())),
+        format: given(&file.format).unwrap_or(AudioFormat::Wav),
+        recipients: file.recipients.as_ref().map(items).unwrap_or_default(),
         switches: file.switches.iter().flat_map(items).map(|id| SwitchId(id.into())).collect(),
-        recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
         retention: given(&file.retention).unwrap_or(RETENTION),
-    }
-}
-
-fn warn_of_missing_seal(id: &str, file: &file::Tenant, findings: &mut Findings) {
-    if let Some(list) = file.recipients.as_ref().filter(|list| !list.get_ref().is_empty()) {
-        let message = format!(
-            "sealing is not active in this version: recordings of tenant {id:?} are stored and delivered UNENCRYPTED, \
-             whatever recipients are named"
-        );
-        findings.warning(list.span(), "[[tenant]] recipients", message);
     }
 }
 

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::control::Link;
 use super::diagnostic::Diagnostic;
+use super::tenant::Recipient;
 use super::value::{
     Listen, Network, PortRange, Source, TargetKind, show_duration, show_duration_or_none, show_size, show_size_or_none,
 };
-use crate::model::{DnRange, DnType, SwitchId, TenantId};
+use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
 /// What the daemon runs by.
@@ -126,12 +127,17 @@ pub struct Tenant {
     pub id: TenantId,
     /// Name for people.
     pub name: String,
+    /// The tenant above it, where tenants are in a hierarchy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TenantId>,
     /// The switches that are its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<SwitchId>,
-    /// age recipients; accepted and checked, but nothing is sealed yet.
+    /// How its audio is written.
+    pub format: AudioFormat,
+    /// Who may open its files; nobody in particular: they stay plain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<String>,
+    pub recipients: Vec<Recipient>,
     /// How long a recording stays on the box from its end; never before every target has it.
     #[serde(serialize_with = "show_duration")]
     pub retention: Duration,

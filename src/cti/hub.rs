@@ -54,6 +54,8 @@ pub enum Command {
     Recording(RecordingFacts),
     /// A recording is over for good.
     Over(RecordingNo),
+    /// Other rules are in force from now on.
+    Rules(Rules),
     /// Somebody asked something of a recording; the box has done its part.
     Asked(RecordingNo, Wish),
 }
@@ -144,6 +146,7 @@ impl Hub {
         match command {
             Command::Recording(facts) => self.board.handle_recording(facts),
             Command::Over(no) => self.board.forget_recording(no),
+            Command::Rules(rules) => self.rules = rules,
             Command::Asked(no, wish) => {
                 if let Some(place) = self.board.place_of(no) {
                     self.board.wished(now, &place, wish);

@@ -15,12 +15,14 @@
 //! | file | responsible for |
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
+//! | `judging` | whose a call is and which rule counts; reload of the rules |
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 
 mod cti;
+mod judging;
 mod keeping;
 mod pipeline;
 mod publish;
@@ -30,13 +32,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{JumpWatch, Now};
-use crate::config::{self, Config, Listen, Source};
+use crate::config::{self, Config, Listen, Loaded, Source};
 use crate::cti::Cti;
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
@@ -86,16 +89,30 @@ pub enum Error {
     /// The spool could not be opened.
     #[error(transparent)]
     Spool(#[from] spool::driver::OpenError),
+    /// The box's identity could not be read or made.
+    #[error("the box's identity in {dir}: {source}; let the daemon's user read and write there", dir = .dir.display())]
+    Identity {
+        /// Where it stands.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
-/// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken.
+/// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken. What comes through `reloads` was
+/// read anew and is right.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(config: Config, ready: impl FnOnce(&Listening), stop: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    reloads: mpsc::Receiver<Loaded>,
+    ready: impl FnOnce(&Listening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let mut daemon = Daemon::build(config).await?;
     ready(&daemon.listening());
-    daemon.serve(stop).await;
+    daemon.serve(reloads, stop).await;
     daemon.close();
     Ok(())
 }
@@ -116,6 +133,7 @@ struct Daemon {
     config: Config,
     sip: SipDriver,
     calls: Calls,
+    judge: judging::Judge,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
     reports: mpsc::Receiver<StreamReport>,
@@ -159,6 +177,7 @@ impl Daemon {
         let web = start_web(&config, watched, asks).await?;
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
+            judge: judging::Judge::new(&config),
             dialogs: HashMap::new(),
             reader: spool.reader(),
             ledger: publish::Ledger::new(config.targets.iter().map(|target| target.name.clone())),
@@ -196,7 +215,7 @@ impl Daemon {
 
     /// Serves until `stop`, then closes all streams and goes on until nothing is left to be written. Nobody is told: the
     /// sessions go on when the box is back, which after an update is a moment later.
-    async fn serve(&mut self, stop: impl Future<Output = ()>) {
+    async fn serve(&mut self, mut reloads: mpsc::Receiver<Loaded>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut publish = tokio::time::interval(PUBLISH_EVERY);
         let mut end = None;
@@ -209,6 +228,7 @@ impl Daemon {
                 Some(event) = self.finish_events.recv() => self.on_finish(event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
                 Some(ask) = self.asked.recv() => self.on_ask(Now::read(), ask),
+                Some(loaded) = reloads.recv() => self.reload(loaded),
                 Some(event) = self.cti_events.recv() => self.on_cti(Now::read(), event),
                 Some(recording) = self.keeper.released() => self.on_released(recording),
                 () = until(wake) => self.calls.handle_timeout(Now::read()),
@@ -342,8 +362,18 @@ fn start_finisher(
     let (news, events) = mpsc::channel(QUEUE);
     let facts =
         BoxFacts { site: config.site.name.clone(), geo_location: config.site.geo_location.clone(), box_name: host_name() };
-    let finisher = Finisher::start(finish::Config { finished_dir, facts }, Box::new(reader), news).map_err(Error::Runtime)?;
+    let dir = &config.spool.path;
+    let identity = finish::open_identity(dir).map_err(|source| Error::Identity { dir: dir.clone(), source })?;
+    let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), making(tenant))).collect();
+    let settings = finish::Config { finished_dir, facts, tenants, identity: Some(Arc::new(identity)) };
+    let finisher = Finisher::start(settings, Box::new(reader), news).map_err(Error::Runtime)?;
     Ok((finisher, events))
+}
+
+/// How a tenant's files are made.
+pub fn making(tenant: &config::Tenant) -> finish::Making {
+    let recipients = tenant.recipients.iter().map(|recipient| recipient.0.clone()).collect();
+    finish::Making { format: tenant.format, sealing: finish::Sealing::to(recipients) }
 }
 
 fn start_forwarder(config: &Config, finished_dir: PathBuf) -> Result<(Forwarder, mpsc::Receiver<forward::Event>), Error> {
@@ -378,7 +408,6 @@ fn recording_config(config: &Config) -> recording::Config {
         linger: Duration::from_secs(3),
         linger_lost: Duration::from_secs(30),
         media_timeout: config.rtp.silence_timeout,
-        tenants: config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.name.clone())).collect(),
     }
 }
 

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
+use super::{
+    CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, WallTime,
+};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,12 @@ pub struct Recording {
     pub call_uuid: Option<CallUuid>,
     /// Whose recording it is.
     pub tenant: TenantId,
+    /// The switch of the recorded DN, where it is known.
+    #[serde(default)]
+    pub switch: Option<SwitchId>,
+    /// The rule that wanted it recorded, and what else that wants; none: no rule matched.
+    #[serde(default)]
+    pub ruling: Option<Box<Ruling>>,
     /// Which kind of sender it came from.
     pub dialect: Dialect,
     /// Zero of the time line: the start, rounded down to the block grid.
@@ -66,6 +74,19 @@ pub struct Recording {
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
+}
+
+/// What a rule wants done with a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Name of the rule.
+    pub rule: String,
+    /// By which the data centre knows how long to keep it.
+    #[serde(default)]
+    pub retention_class: Option<String>,
+    /// Partitions of the archive that it goes to.
+    #[serde(default)]
+    pub partitions: Vec<String>,
 }
 
 /// A SIP session as it is kept over a restart of the box.
@@ -217,11 +238,20 @@ pub struct LegCounters {
     pub comfort_noise: u64,
     /// How often the place had to be taken anew from the arrival time (new SSRC, timestamp jump).
     pub resyncs: u64,
+    /// Samples of silence inserted because the sender's clock runs too slow.
+    pub drift_inserted: u64,
+    /// Samples left out because the sender's clock runs too fast.
+    pub drift_left_out: u64,
     /// Interarrival jitter in µs (RFC 3550 §6.4.1), the last value.
     pub jitter_us: u64,
 }
 
 impl LegCounters {
+    /// Whether its samples lie as far apart as they were sent: no clock had to be set right.
+    pub fn is_undrifted(&self) -> bool {
+        self.drift_inserted == 0 && self.drift_left_out == 0
+    }
+
     /// Both together; of the jitters the greater.
     #[must_use]
     pub fn plus(self, other: &LegCounters) -> LegCounters {
@@ -240,6 +270,8 @@ impl LegCounters {
             kernel_drops: self.kernel_drops + other.kernel_drops,
             comfort_noise: self.comfort_noise + other.comfort_noise,
             resyncs: self.resyncs + other.resyncs,
+            drift_inserted: self.drift_inserted + other.drift_inserted,
+            drift_left_out: self.drift_left_out + other.drift_left_out,
             jitter_us: self.jitter_us.max(other.jitter_us),
         }
     }

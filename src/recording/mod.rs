@@ -16,7 +16,7 @@ pub mod calls;
 mod control;
 mod restart;
 
-pub use calls::{Action, Admission, Calls, Config, Opening, Refusal, SessionKey, Surroundings};
+pub use calls::{Action, Admission, Calls, Config, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
 
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crate::model::block::Law;
 use crate::model::recording::{ClockPoint, RtpAnchor};
-use crate::model::{LegCounters, LegNo, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
+use crate::model::{LegCounters, LegNo, MediaTime, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
 
 use super::blocks::{OpenBlocks, Placed, Pool, Samples};
 use super::digits::Digits;
+use super::drift::{LARGEST_STEP, is_quiet};
 use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
 use super::rtcp;
 use super::source::Source;
@@ -77,6 +78,8 @@ pub struct StreamChange {
     pub payloads: Option<PayloadMap>,
     /// Pause or go on.
     pub paused: Option<bool>,
+    /// What was said before this moment is not kept, even if it arrives later: the end of a pause on request.
+    pub kept_from: Option<MonoTime>,
 }
 
 /// One stream.
@@ -106,6 +109,8 @@ pub struct Stream {
     ssrcs: heapless::Vec<u32, MAX_SSRCS>,
     clock: Option<(ClockPoint, ClockPoint)>,
     last_packet: Option<MonoTime>,
+    /// What lies before is not kept.
+    kept_from: MediaTime,
     next_complaint: MonoTime,
 }
 
@@ -145,6 +150,7 @@ impl Stream {
             clock: None,
             last_packet: None,
             next_complaint: MonoTime(0),
+            kept_from: MediaTime(i64::MIN),
         }
     }
 
@@ -256,6 +262,7 @@ impl Stream {
                 _ => {}
             }
             self.paused = change.paused.unwrap_or(self.paused);
+            self.kept_from = change.kept_from.map_or(self.kept_from, |from| self.timeline.at(from));
         }
     }
 
@@ -355,15 +362,23 @@ impl Stream {
             Payload::Audio(law) => self.audio(arrived, packet, law, pool),
             Payload::ComfortNoise => {
                 self.counters.comfort_noise += 1;
-                self.place(arrived, packet, 0);
+                self.place(arrived, packet, 0, || false);
             }
             Payload::TelephoneEvent => self.telephone_event(arrived, packet),
         }
     }
 
     fn audio(&mut self, arrived: MonoTime, packet: Packet<'_>, law: Law, pool: &mut Pool) {
-        let placed = match self.place(arrived, packet, packet.payload.len()) {
+        let place = self.place(arrived, packet, packet.payload.len(), || is_quiet(law, packet.payload));
+        if let Place::Known(at) | Place::Corrected { at, .. } = place
+            && at < self.kept_from
+        {
+            self.counters.masked += 1;
+            return;
+        }
+        let placed = match place {
             Place::First(at) | Place::Known(at) | Place::Anew(at) => self.blocks.place(at, law, packet.payload, pool),
+            Place::Corrected { at, by } => self.corrected(at, by, law, packet.payload, pool),
             Place::Nowhere => Placed::OffTheLine,
         };
         match placed {
@@ -382,8 +397,24 @@ impl Stream {
         }
     }
 
-    fn place(&mut self, arrived: MonoTime, packet: Packet<'_>, samples: usize) -> Place {
-        let place = self.timeline.place(Timing { arrived, seq: packet.seq, time: packet.time, samples });
+    /// The leg's clock is set right by some samples: silence goes before the packet, or its beginning is left out.
+    fn corrected(&mut self, at: MediaTime, by: i64, law: Law, payload: &[u8], pool: &mut Pool) -> Placed {
+        let samples = usize::try_from(by.unsigned_abs()).unwrap_or(0).min(payload.len());
+        if by < 0 {
+            self.counters.drift_left_out += samples as u64;
+            return self.blocks.place(at, law, &payload[samples..], pool);
+        }
+        self.counters.drift_inserted += samples as u64;
+        let silence = [law.silence(); LARGEST_STEP];
+        let silence = &silence[..samples.min(LARGEST_STEP)];
+        match self.blocks.place(MediaTime(at.0 - silence.len() as i64), law, silence, pool) {
+            Placed::InTime | Placed::Late => self.blocks.place(at, law, payload, pool),
+            nowhere => nowhere,
+        }
+    }
+
+    fn place(&mut self, arrived: MonoTime, packet: Packet<'_>, samples: usize, is_quiet: impl FnOnce() -> bool) -> Place {
+        let place = self.timeline.place(Timing { arrived, seq: packet.seq, time: packet.time, samples }, is_quiet);
         let anew = matches!(place, Place::Anew(_));
         if let Some(receiver) = &mut self.receiver {
             if anew {
@@ -408,6 +439,10 @@ impl Stream {
         };
         let by_arrival = MonoTime(arrived.0.saturating_sub(u64::from(event.duration_ticks) * 125));
         let at = self.timeline.of(packet.time, arrived).unwrap_or_else(|| self.timeline.at(by_arrival));
+        if at < self.kept_from {
+            self.counters.masked += 1;
+            return;
+        }
         self.digits.event(packet.ssrc, packet.time, event, at);
     }
 
