@@ -272,6 +272,7 @@ impl Daemon {
                     remote: Some(remote(line)),
                     payloads: Some(payloads(line)),
                     paused: Some(self.calls.is_paused(stream)),
+                    kept_from: None,
                 },
                 None => StreamChange { paused: Some(true), ..StreamChange::default() },
             };

@@ -317,7 +317,7 @@ impl Calls {
         let no = call.recording.no;
         let legs = call.end_session(now.mono, key, reason);
         if call.sessions.is_empty() {
-            let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown);
+            let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown | EndReason::Stopped);
             call.over_at = Some(now.mono.after(if lost { linger_lost } else { linger }));
         }
         tracing::info!(recording = %call.recording.id, reason = ?reason, sessions_left = call.sessions.len(), "session ended");
