@@ -38,6 +38,7 @@ pub(super) struct File {
     pub(super) calendar: Vec<Spanned<control::raw::Calendar>>,
     pub(super) rule: Vec<Spanned<control::raw::Rule>>,
     pub(super) target: Vec<Spanned<Target>>,
+    pub(super) control: Control,
     pub(super) web: Web,
 }
 
@@ -103,6 +104,17 @@ pub(super) struct Target {
     pub(super) path: Key<PathBuf>,
 }
 
+/// `[control]`: pause, resume and stop, and what the switch is asked.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Control {
+    pub(super) pause_limit: Key<Duration>,
+    pub(super) start_service: Option<Spanned<u64>>,
+    pub(super) stop_service: Option<Spanned<u64>>,
+    pub(super) pause_service: Option<Spanned<u64>>,
+    pub(super) resume_service: Option<Spanned<u64>>,
+}
+
 /// `[web]`: the status page.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -111,7 +123,7 @@ pub(super) struct Web {
 }
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.
-const SINGLE: [&str; 5] = ["site", "sip", "rtp", "spool", "web"];
+const SINGLE: [&str; 6] = ["site", "sip", "rtp", "spool", "control", "web"];
 const REPEATED: [&str; 7] = ["tenant", "switch", "tserver", "peer", "calendar", "rule", "target"];
 
 /// Reads the text as far as it can be read; everything that cannot is a finding.

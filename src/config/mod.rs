@@ -30,5 +30,5 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
 pub use tenant::Recipient;
-pub use typed::{Config, Loaded, MonitoredDn, Peer, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
+pub use typed::{Config, Control, Loaded, MonitoredDn, Peer, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
 pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};

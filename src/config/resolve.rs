@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::control;
 use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
-use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
+use super::typed::{Config, Control, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
 use crate::model::{AudioFormat, SwitchId, TenantId};
 
@@ -87,6 +87,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         calendars: control.calendars,
         rules: control.rules,
         targets: targets(file.target, &site, findings),
+        control: services(&file.control, findings),
         web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
         site,
         rtp,
@@ -120,6 +121,25 @@ fn sip(file: file::Sip, rtp: &Rtp, findings: &mut Findings) -> Sip {
         session_expires: session_expires(&file, findings),
         min_se: min_se(&file, findings),
     }
+}
+
+/// The numbers of another kind of T-Server; no public document confirms them for the SIP Server.
+const SERVICES: [u64; 4] = [3_013, 3_014, 3_015, 3_016];
+
+fn services(file: &file::Control, findings: &mut Findings) -> Control {
+    let keys = [&file.start_service, &file.stop_service, &file.pause_service, &file.resume_service];
+    let numbers = [0, 1, 2, 3].map(|n: usize| keys[n].as_ref().map_or(SERVICES[n], |given| *given.get_ref()));
+    for (n, key) in keys.iter().enumerate().filter_map(|(n, key)| Some((n, key.as_ref()?))) {
+        if numbers.iter().filter(|number| **number == numbers[n]).count() > 1 {
+            findings.error(
+                key.span(),
+                "[control]",
+                format!("service {} is given twice; expected four different numbers", numbers[n]),
+            );
+        }
+    }
+    let [start_service, stop_service, pause_service, resume_service] = numbers;
+    Control { pause_limit: given(&file.pause_limit), start_service, stop_service, pause_service, resume_service }
 }
 
 fn default_listen() -> Vec<Listen> {

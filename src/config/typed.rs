@@ -12,7 +12,9 @@ use serde::Serialize;
 use super::control::Link;
 use super::diagnostic::Diagnostic;
 use super::tenant::Recipient;
-use super::value::{Listen, Network, PortRange, Source, TargetKind, show_duration, show_size, show_size_or_none};
+use super::value::{
+    Listen, Network, PortRange, Source, TargetKind, show_duration, show_duration_or_none, show_size, show_size_or_none,
+};
 use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
@@ -48,6 +50,8 @@ pub struct Config {
     /// Where finished recordings go; none: they stay on the box.
     #[serde(rename = "target")]
     pub targets: Vec<Target>,
+    /// Pause, resume and stop, and what the switch is asked.
+    pub control: Control,
     /// The status page.
     pub web: Web,
 }
@@ -200,6 +204,22 @@ pub struct Target {
     pub kind: TargetKind,
     /// Directory.
     pub path: PathBuf,
+}
+
+/// Pause, resume and stop, and what the switch is asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Control {
+    /// A pause on request ends by itself after so long; none: when it is taken back.
+    #[serde(serialize_with = "show_duration_or_none", skip_serializing_if = "Option::is_none")]
+    pub pause_limit: Option<Duration>,
+    /// The switch's number for starting a recording (GSIP_RECORD_START).
+    pub start_service: u64,
+    /// For stopping one.
+    pub stop_service: u64,
+    /// For pausing one.
+    pub pause_service: u64,
+    /// For going on.
+    pub resume_service: u64,
 }
 
 /// The status page.

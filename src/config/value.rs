@@ -126,6 +126,13 @@ pub(super) fn show_duration<S: Serializer>(duration: &Duration, s: S) -> Result<
     s.serialize_str(&in_largest_unit(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATION_UNITS))
 }
 
+pub(super) fn show_duration_or_none<S: Serializer>(duration: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => show_duration(duration, s),
+        None => s.serialize_none(),
+    }
+}
+
 pub(super) fn show_size<S: Serializer>(bytes: &u64, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&in_largest_unit(*bytes, &SIZE_UNITS))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::WallTime;
 use crate::model::conversation::{AgentFact, Blind, CallFact, Conversation, CoupleFact};
 
-use super::board::{Board, Call, Recorded, Turn};
+use super::board::{Board, Call, Recorded, Talk, Turn};
 
 /// A far side that lasts less is not a couple: within a transfer one party may come a moment before the other leaves.
 const SHORTEST_US: i64 = 250_000;
@@ -17,8 +17,7 @@ pub(super) fn conversation(board: &Board, recorded: &Recorded) -> Option<Convers
     let talk = board.talks.get(&matched.talk)?;
     let calls: Vec<&Call> = talk.calls.iter().filter_map(|no| board.calls.get(no)).collect();
     let dn = recorded.facts.recorded_dn.as_deref();
-    let last =
-        calls.iter().rev().find(|call| dn.is_some_and(|dn| call.turns.iter().any(|turn| *turn.dn == *dn && turn.to.is_none())));
+    let way = dn.map(|dn| way(board, talk, recorded, dn)).unwrap_or_default();
     let was_up = |blind: &&Blind| {
         calls
             .iter()
@@ -27,15 +26,29 @@ pub(super) fn conversation(board: &Board, recorded: &Recorded) -> Option<Convers
     Some(Conversation {
         id: talk.id.clone(),
         calls: calls.iter().map(|call| CallFact { ended: call.ended(), ..call.fact.clone() }).collect(),
-        couples: dn.map(|dn| couples(&calls, dn, (recorded.facts.started, recorded.facts.ended))).unwrap_or_default(),
+        couples: dn.map(|dn| couples(&way, dn, (recorded.facts.started, recorded.facts.ended))).unwrap_or_default(),
         agents: agents(&calls),
-        attached_data: last.unwrap_or(&matched).data.clone(),
+        attached_data: way.last().unwrap_or(&matched).data.clone(),
         data_changes: talk.changes.clone(),
         steps: talk.steps.clone(),
         left_out: talk.left_out,
         blind: board.blind.iter().filter(was_up).cloned().collect(),
         recordings: talk.recordings.clone(),
     })
+}
+
+/// The calls of the recorded party that its streams belong to: the one that was recorded, and those it went over to from there.
+fn way<'a>(board: &'a Board, talk: &Talk, recorded: &Recorded, dn: &str) -> Vec<&'a Call> {
+    let mut way: Vec<_> = recorded.call.into_iter().collect();
+    let mut at = 0;
+    while let Some(from) = way.get(at).copied() {
+        let came = |call: &Call| call.joined.iter().any(|(who, call)| **who == *dn && *call == from);
+        let next = talk.calls.iter().filter(|no| !way.contains(no) && board.calls.get(no).is_some_and(came));
+        let next: Vec<_> = next.copied().collect();
+        way.extend(next);
+        at += 1;
+    }
+    way.iter().filter_map(|no| board.calls.get(no)).collect()
 }
 
 type Span = (WallTime, Option<WallTime>);
@@ -121,5 +134,15 @@ fn agents(calls: &[&Call]) -> Vec<AgentFact> {
         })
         .collect();
     agents.sort_by_key(|agent| agent.started);
-    agents
+    let mut merged: Vec<AgentFact> = Vec::new();
+    for agent in agents {
+        let goes_on = |last: &&mut AgentFact| {
+            last.agent_id == agent.agent_id && last.dn == agent.dn && last.ended.is_none_or(|ended| agent.started <= ended)
+        };
+        match merged.iter_mut().rev().find(goes_on) {
+            Some(last) => last.ended = last.ended.zip(agent.ended).map(|(a, b)| a.max(b)),
+            None => merged.push(agent),
+        }
+    }
+    merged
 }

@@ -16,6 +16,7 @@ use super::account;
 use super::message::{CallEvent, EventKind, Pairs, Registered};
 
 mod parties;
+mod questions;
 mod talks;
 
 /// A call with less than two parties is over when nothing more is heard of it for so long: within a transfer the old party
@@ -76,7 +77,11 @@ pub(super) struct Call {
     pub(super) fact: CallFact,
     pub(super) talk: TalkNo,
     pub(super) turns: Vec<Turn>,
+    /// Parties that came over from other calls.
+    pub(super) joined: Vec<(Arc<str>, CallNo)>,
     pub(super) data: Pairs,
+    /// Somebody asked the switch to pause its recording.
+    paused: bool,
     /// Since when it has less than two parties.
     emptied: Option<Now>,
     heard: MonoTime,
@@ -138,6 +143,8 @@ pub struct Board {
     /// Agents by DN, from the cached configuration.
     agents: HashMap<(LinkNo, Arc<str>), String>,
     pub(super) blind: Vec<Blind>,
+    /// Recordings that began after their call was paused.
+    late_pauses: Vec<RecordingNo>,
     next: u64,
     not_followed: u64,
 }
@@ -155,6 +162,7 @@ impl Board {
             recordings: BTreeMap::new(),
             agents: HashMap::new(),
             blind: Vec::new(),
+            late_pauses: Vec::new(),
             next: 0,
             not_followed: 0,
         }
@@ -250,22 +258,11 @@ impl Board {
         }
     }
 
-    /// The running recordings of a call, by preference those of this DN.
-    pub fn recordings_at(&self, link: LinkNo, conn_id: &Arc<str>, dn: &str) -> Vec<RecordingNo> {
-        let Some(no) = self.by_conn.get(&(link, conn_id.clone())) else { return Vec::new() };
-        let of_call = |dn: Option<&str>| {
-            let fits = |r: &&Recorded| {
-                r.call == Some(*no) && r.facts.ended.is_none() && dn.is_none_or(|dn| r.facts.recorded_dn.as_deref() == Some(dn))
-            };
-            self.recordings.values().filter(fits).map(|r| r.facts.no).collect::<Vec<_>>()
-        };
-        let exact = of_call(Some(dn));
-        if exact.is_empty() { of_call(None) } else { exact }
-    }
-
     /// What is new about recordings, and may be told by now.
     pub fn tell(&mut self, now: MonoTime) -> Vec<(RecordingNo, Conversation)> {
-        let due = |r: &&mut Recorded| r.is_news && r.call.is_some() && r.told.is_none_or(|told| told.after(TELL_EVERY) <= now);
+        // One that has ended is soon finished: there is no time to wait.
+        let is_time = |r: &Recorded| r.facts.ended.is_some() || r.told.is_none_or(|told| told.after(TELL_EVERY) <= now);
+        let due = |r: &&mut Recorded| r.is_news && r.call.is_some() && is_time(r);
         let due = self.recordings.values_mut().filter(due).map(|recorded| {
             (recorded.is_news, recorded.told) = (false, Some(now));
             recorded.facts.no
@@ -331,7 +328,10 @@ impl Board {
             started: now.wall,
             ended: None,
         };
-        self.calls.insert(no, Call { fact, talk, turns: Vec::new(), data, emptied: None, heard: now.mono });
+        self.calls.insert(
+            no,
+            Call { fact, talk, turns: Vec::new(), joined: Vec::new(), data, paused: false, emptied: None, heard: now.mono },
+        );
         self.by_conn.insert(key, no);
         if let Some(talk) = self.talks.get_mut(&talk) {
             talk.calls.push(no);

@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::model::MonoTime;
 
 use super::board::LinkNo;
-use super::hub::{Address, Command, Event, Hub, LinkState, TServer};
+use super::hub::{Address, Command, Event, Hub, LinkState, Settings, TServer};
 use super::link::Action;
 
 /// How long a connection may take.
@@ -37,12 +37,12 @@ pub struct Cti {
 
 impl Cti {
     /// Starts the links. Without any T-Server it does nothing.
-    pub fn start(tservers: Vec<TServer>) -> (Cti, mpsc::Receiver<Event>) {
+    pub fn start(tservers: Vec<TServer>, settings: Settings) -> (Cti, mpsc::Receiver<Event>) {
         let (commands, incoming) = mpsc::channel(QUEUE);
         let (outgoing, events) = mpsc::channel(QUEUE);
         let (published, states) = watch::channel(Vec::new());
         if !tservers.is_empty() {
-            tokio::spawn(Driver::new(tservers, outgoing, published).run(incoming));
+            tokio::spawn(Driver::new(tservers, settings, outgoing, published).run(incoming));
         }
         (Cti { commands, states }, events)
     }
@@ -87,9 +87,14 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(tservers: Vec<TServer>, events: mpsc::Sender<Event>, states: watch::Sender<Vec<LinkState>>) -> Driver {
+    fn new(
+        tservers: Vec<TServer>,
+        settings: Settings,
+        events: mpsc::Sender<Event>,
+        states: watch::Sender<Vec<LinkState>>,
+    ) -> Driver {
         let (inputs, arrived) = mpsc::channel(CHUNKS);
-        let hub = Hub::new(Now::read(), &tservers, &mut Rng::new());
+        let hub = Hub::new(Now::read(), &tservers, settings, &mut Rng::new());
         let lines = tservers.iter().map(|_| None).collect();
         Driver { tservers, hub, lines, epoch: 0, inputs, arrived, events, states }
     }
@@ -100,7 +105,7 @@ impl Driver {
             let wake = self.hub.poll_timeout();
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.hub.handle_command(command),
+                    Some(command) => self.hub.handle_command(Now::read(), command),
                     None => return, // the daemon is gone
                 },
                 Some((no, epoch, input)) = self.arrived.recv() => self.take(Now::read(), no, epoch, input),
@@ -181,6 +186,9 @@ struct Connection {
 
 impl Connection {
     async fn run(self, address: Address, outgoing: mpsc::Receiver<Vec<u8>>) {
+        if address.tls {
+            return self.say(Input::Lost(format!("{address}: links over TLS are not part of this version; use tcp:"))).await;
+        }
         let stream = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((&*address.host, address.port))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.say(Input::Lost(format!("{address}: {error}"))).await,

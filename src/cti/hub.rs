@@ -1,16 +1,19 @@
 //! All T-Servers and the call model together: what the driver drives. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use fastrand::Rng;
 
 use crate::clock::Now;
-use crate::model::{Conversation, DnType, MonoTime, RecordingNo, SwitchId};
+use crate::model::{CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId};
+use crate::rules::Rules;
 
 use super::board::{Board, LinkNo, RecordingFacts};
+use super::desk::{Desk, Place, Services, Wish};
 use super::link::{self, Counters, Link, News};
+use super::message::{CallEvent, EventKind};
 
 /// A T-Server and what to monitor there.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct TServer {
     pub name: String,
     /// The switch that it serves.
     pub switch: SwitchId,
+    /// Whose switch it is.
+    pub tenant: TenantId,
     /// Primary, then backup.
     pub addresses: Vec<Address>,
     /// The DNs to monitor.
@@ -49,6 +54,10 @@ pub enum Command {
     Recording(RecordingFacts),
     /// A recording is over for good.
     Over(RecordingNo),
+    /// Other rules are in force from now on.
+    Rules(Rules),
+    /// Somebody asked something of a recording; the box has done its part.
+    Asked(RecordingNo, Wish),
 }
 
 /// What the daemon is told.
@@ -58,9 +67,13 @@ pub enum Event {
     Told {
         /// Which recording.
         no: RecordingNo,
+        /// Whose switch it was on.
+        tenant: TenantId,
         /// All of it.
         conversation: Box<Conversation>,
     },
+    /// Somebody asked something of a recording by way of the switch.
+    Asked(RecordingNo, Wish),
 }
 
 /// The state of a link, for page and metrics.
@@ -74,24 +87,52 @@ pub struct LinkState {
     pub counters: Counters,
 }
 
+/// What rules may ask of a T-Server.
+#[derive(Debug)]
+struct Served {
+    switch: SwitchId,
+    tenant: TenantId,
+    dns: HashMap<Arc<str>, DnType>,
+}
+
+/// What decides over requests.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The switch's numbers.
+    pub services: Services,
+    /// Who is recorded.
+    pub rules: Rules,
+}
+
 /// The station as one machine.
 #[derive(Debug)]
 pub struct Hub {
     names: Vec<String>,
+    tservers: Vec<Served>,
     links: Vec<Link>,
     board: Board,
+    desk: Desk,
+    rules: Rules,
     actions: VecDeque<(LinkNo, link::Action)>,
     events: VecDeque<Event>,
 }
 
 impl Hub {
     /// Links that connect at the first [`Hub::handle_timeout`].
-    pub fn new(now: Now, tservers: &[TServer], rng: &mut Rng) -> Hub {
+    pub fn new(now: Now, tservers: &[TServer], settings: Settings, rng: &mut Rng) -> Hub {
         let link = |tserver: &TServer| {
             let (name, dns) = (tserver.name.clone(), tserver.dns.clone());
             Link::new(now.mono, link::Config { name, addresses: tserver.addresses.len(), dns }, rng.fork())
         };
+        let served = |tserver: &TServer| Served {
+            switch: tserver.switch.clone(),
+            tenant: tserver.tenant.clone(),
+            dns: tserver.dns.iter().cloned().collect(),
+        };
         Hub {
+            tservers: tservers.iter().map(served).collect(),
+            desk: Desk::new(settings.services),
+            rules: settings.rules,
             names: tservers.iter().map(|tserver| tserver.name.clone()).collect(),
             links: tservers.iter().map(link).collect(),
             board: Board::new(tservers.iter().map(|tserver| tserver.switch.clone()).collect()),
@@ -101,11 +142,19 @@ impl Hub {
     }
 
     /// The daemon says something.
-    pub fn handle_command(&mut self, command: Command) {
+    pub fn handle_command(&mut self, now: Now, command: Command) {
         match command {
             Command::Recording(facts) => self.board.handle_recording(facts),
             Command::Over(no) => self.board.forget_recording(no),
+            Command::Rules(rules) => self.rules = rules,
+            Command::Asked(no, wish) => {
+                if let Some(place) = self.board.place_of(no) {
+                    self.board.wished(now, &place, wish);
+                    self.desk.pass_on(now, place, no, wish);
+                }
+            }
         }
+        self.settle(now);
     }
 
     /// A connection that was asked for is there.
@@ -129,8 +178,14 @@ impl Hub {
             self.with_link(now, LinkNo(no), |link| link.handle_timeout(now.mono));
         }
         self.board.handle_timeout(now);
+        self.desk.handle_timeout(now);
+        self.settle(now);
         for (no, conversation) in self.board.tell(now.mono) {
-            self.events.push_back(Event::Told { no, conversation: Box::new(conversation) });
+            let switch =
+                conversation.couples.first().map(|couple| &couple.switch).or(conversation.calls.first().map(|call| &call.switch));
+            let served = self.tservers.iter().find(|served| Some(&served.switch) == switch);
+            let tenant = served.map_or_else(TenantId::default_tenant, |served| served.tenant.clone());
+            self.events.push_back(Event::Told { no, tenant, conversation: Box::new(conversation) });
         }
     }
 
@@ -169,6 +224,19 @@ impl Hub {
         self.actions.extend(std::iter::from_fn(|| link.poll_action()).map(|action| (no, action)));
         let news: Vec<News> = std::iter::from_fn(|| link.poll_news()).collect();
         news.into_iter().for_each(|news| self.take(now, no, news));
+        self.settle(now);
+    }
+
+    /// Makes the requests that have come up, and has recordings of paused calls paused.
+    fn settle(&mut self, now: Now) {
+        while let Some((no, request)) = self.desk.poll_request() {
+            let Some(link) = self.links.get_mut(no.0) else { continue };
+            link.request(now.mono, request);
+            self.actions.extend(std::iter::from_fn(|| link.poll_action()).map(|action| (no, action)));
+            let news: Vec<News> = std::iter::from_fn(|| link.poll_news()).collect();
+            news.into_iter().for_each(|news| self.take(now, no, news));
+        }
+        self.events.extend(self.board.late_pauses().into_iter().map(|no| Event::Asked(no, Wish::Pause)));
     }
 
     fn take(&mut self, now: Now, no: LinkNo, news: News) {
@@ -180,8 +248,19 @@ impl Hub {
                     self.board.agent_at(no, registered.dn.clone(), agent.clone());
                 }
                 self.board.handle_registered(now, no, &registered);
+                let connected = |call: &&CallEvent| call.kind == EventKind::Established;
+                registered.calls.iter().flatten().filter(connected).for_each(|call| self.consider(now, no, call));
             }
-            News::Event(event) => self.board.handle_event(now, no, &event),
+            News::Event(event) => {
+                self.board.handle_event(now, no, &event);
+                match event.kind {
+                    EventKind::Established | EventKind::PartyChanged => self.consider(now, no, &event),
+                    EventKind::PrivateInfo => self.overhear(now, no, &event),
+                    EventKind::Released | EventKind::Abandoned => self.desk.left(&place(no, &event)),
+                    _ => {}
+                }
+            }
+            News::Answer { ticket, result } => self.desk.answered(now, ticket, &result),
             News::Config(data) => {
                 for row in data.agents {
                     if let Some(dn) = row.dn {
@@ -189,7 +268,61 @@ impl Hub {
                     }
                 }
             }
-            News::Gap(_) | News::Answer { .. } => {}
+            News::Gap(_) => {}
         }
     }
+
+    /// A party is connected: a rule may want it recorded.
+    fn consider(&mut self, now: Now, no: LinkNo, event: &CallEvent) {
+        let place = place(no, event);
+        if self.rules.count() == 0 || self.desk.is_asked(&place) {
+            return;
+        }
+        if event.extensions.contains_key("record") {
+            return self.desk.leave_to_others(place); // a routing strategy sees to it
+        }
+        if self.board.is_recorded(&place) {
+            return;
+        }
+        let Some(facts) = self.facts(now, &place) else { return };
+        let decision = self.rules.decide(&facts);
+        let Some(rule) = decision.rule.filter(|_| decision.action.record.audio()) else { return };
+        let id = recording_id(now, &place, facts.call_uuid.as_ref());
+        self.board.asked_to_record(no, &place.conn_id, id.clone());
+        let side = decision.action.side.unwrap_or(Side::Source).name();
+        self.desk.ask_to_record(now, place, &id, side, &rule);
+    }
+
+    fn facts(&self, now: Now, place: &Place) -> Option<CallFacts> {
+        let served = self.tservers.get(place.link.0)?;
+        let known = CallFacts {
+            dn_type: served.dns.get(&place.dn).copied(),
+            switch: Some(served.switch.clone()),
+            ..CallFacts::unknown(served.tenant.clone(), now.wall)
+        };
+        self.board.facts(place, known)
+    }
+
+    /// EventPrivateInfo: somebody asked the switch for something.
+    fn overhear(&mut self, now: Now, no: LinkNo, event: &CallEvent) {
+        let Some(wish) = self.desk.overheard(now, no, event) else { return };
+        let place = place(no, event);
+        self.board.wished(now, &place, wish);
+        for recording in self.board.recordings_at(&place) {
+            self.events.push_back(Event::Asked(recording, wish));
+        }
+    }
+}
+
+fn place(link: LinkNo, event: &CallEvent) -> Place {
+    Place { link, conn_id: event.conn_id.clone(), dn: event.this_dn.clone() }
+}
+
+/// Like those of the media server, and unique by the DN: `<CallUUID>_<YYYY-MM-DD>_<HH-MM-SS>_<DN>`.
+fn recording_id(now: Now, place: &Place, call_uuid: Option<&CallUuid>) -> RecordingId {
+    let time = now.wall.to_string();
+    let (date, time) = (time.get(..10).unwrap_or_default(), time.get(11..19).unwrap_or_default().replace(':', "-"));
+    let call = call_uuid.map_or(&place.conn_id, |uuid| &uuid.0);
+    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+    RecordingId(format!("{}_{date}_{time}_{}", plain(call), plain(&place.dn)).into())
 }

@@ -12,10 +12,12 @@
 //! | [`board`] | the call model: calls, parties, attached data, conversations |
 //! | [`account`] | what of it belongs to one recording |
 //! | [`hub`] | all of these as one machine |
+//! | [`desk`] | requests to the switch, and what others ask of it |
 //! | [`driver`] | the sockets |
 
 pub mod account;
 pub mod board;
+pub mod desk;
 pub mod driver;
 pub mod hub;
 pub mod lines;
@@ -24,5 +26,9 @@ pub mod message;
 pub mod sequence;
 
 pub use board::RecordingFacts;
+pub use desk::{Services, Wish};
 pub use driver::Cti;
-pub use hub::{Address, Command, Event, LinkState, TServer};
+pub use hub::{Address, Command, Event, LinkState, Settings, TServer};
+
+#[cfg(test)]
+mod tests;

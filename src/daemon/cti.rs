@@ -1,9 +1,14 @@
-//! Between the recordings and the switch's side: what runs is told there, what is known there goes into the descriptions.
+//! Between the recordings and who controls them: what runs is told to the switch's side, what is known there goes into the
+//! descriptions; what people ask, there or over HTTP, is done.
+
+use std::time::Duration;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::cti::{Address, Command, Event, RecordingFacts, TServer};
-use crate::model::{Channel, Recording, Stage};
+use crate::cti::{Address, Command, Event, RecordingFacts, Services, Settings, TServer, Wish};
+use crate::model::{Channel, Recording, RecordingNo, Stage, TenantId};
+use crate::rules::Rules;
+use crate::web::driver::calls::{Ask, Asked, Outcome};
 
 use super::Daemon;
 
@@ -18,25 +23,50 @@ impl Daemon {
 
     pub(super) fn on_cti(&mut self, now: Now, event: Event) {
         match event {
-            Event::Told { no, conversation } => self.calls.told(now, no, conversation),
+            Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
+            Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
+        }
+    }
+
+    /// Somebody asks over HTTP.
+    pub(super) fn on_ask(&mut self, now: Now, ask: Ask) {
+        let wish = match ask.asked {
+            Asked::Pause { .. } => Wish::Pause,
+            Asked::Resume => Wish::Resume,
+            Asked::Stop => Wish::Stop,
+        };
+        let limit = if let Asked::Pause { limit } = ask.asked { limit } else { None };
+        let done = self.calls.by_id(&ask.id).filter(|no| self.obey(now, *no, wish, limit));
+        if let Some(no) = done {
+            self.cti.tell(Command::Asked(no, wish));
+        }
+        let outcome = done.map(|_| match wish {
+            Wish::Pause => Outcome::Paused,
+            Wish::Resume => Outcome::Recording,
+            Wish::Stop => Outcome::Stopped,
+        });
+        let _ = ask.answer.send(outcome); // who asked may have gone
+    }
+
+    fn obey(&mut self, now: Now, no: RecordingNo, wish: Wish, limit: Option<Duration>) -> bool {
+        match wish {
+            Wish::Pause => self.calls.pause(now, no, limit.or(self.config.control.pause_limit)),
+            Wish::Resume => self.calls.resume(now, no),
+            Wish::Stop => self.calls.stop(now, no),
         }
     }
 }
 
 fn facts(recording: &Recording) -> RecordingFacts {
     let recorded = recording.legs.iter().find(|leg| leg.channel == Channel::Recorded).and_then(|leg| leg.dn.clone());
+    let is_over = !recording.legs.is_empty() && recording.legs.iter().all(|leg| leg.ended.is_some());
     RecordingFacts {
         no: recording.no,
         id: recording.id.clone(),
         call_uuid: recording.call_uuid.clone(),
         recorded_dn: recorded.or_else(|| recording.parameters.get("recorddn").cloned()),
         started: recording.started,
-        ended: recording
-            .legs
-            .iter()
-            .all(|leg| leg.ended.is_some())
-            .then(|| recording.legs.iter().filter_map(|leg| leg.ended).max())
-            .flatten(),
+        ended: recording.legs.iter().filter_map(|leg| leg.ended).max().filter(|_| is_over),
     }
 }
 
@@ -46,8 +76,26 @@ pub(super) fn tservers(config: &Config) -> Vec<TServer> {
     let tserver = |tserver: &crate::config::TServer| TServer {
         name: tserver.name.clone(),
         switch: tserver.switch.clone(),
+        tenant: owner(config, tserver),
         addresses: std::iter::once(&tserver.primary).chain(&tserver.backup).map(address).collect(),
         dns: tserver.dns.iter().flat_map(|row| row.dn.dns().map(|dn| (dn.into(), row.dn_type))).collect(),
     };
     config.tservers.iter().map(tserver).collect()
+}
+
+fn owner(config: &Config, tserver: &crate::config::TServer) -> TenantId {
+    let owner = config.tenants.iter().find(|tenant| tenant.switches.contains(&tserver.switch));
+    owner.map_or_else(TenantId::default_tenant, |tenant| tenant.id.clone())
+}
+
+/// What decides over requests to the switch.
+pub(super) fn settings(config: &Config) -> Settings {
+    let control = &config.control;
+    let services = Services {
+        start: control.start_service,
+        stop: control.stop_service,
+        pause: control.pause_service,
+        resume: control.resume_service,
+    };
+    Settings { services, rules: Rules::new(config.rules.clone(), config.calendars.clone()) }
 }

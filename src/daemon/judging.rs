@@ -101,6 +101,7 @@ impl Daemon {
         self.config.rules = new.rules;
         self.config.calendars = new.calendars;
         self.judge.rules = rules(&self.config);
+        self.cti.tell(crate::cti::Command::Rules(self.judge.rules.clone()));
         tracing::info!(rules = self.judge.rules.count(), "reloaded: the new rules are in force");
     }
 }

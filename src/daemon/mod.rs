@@ -158,6 +158,7 @@ struct Daemon {
     wear: wear::driver::Watch,
     cti: Cti,
     cti_events: mpsc::Receiver<crate::cti::Event>,
+    asked: mpsc::Receiver<web::driver::calls::Ask>,
     started: Now,
 }
 
@@ -174,9 +175,10 @@ impl Daemon {
         let (forwarder, forward_events) = start_forwarder(&config, finished_dir)?;
         let sip = start_sip(&config)?;
         let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
-        let (cti, cti_events) = Cti::start(cti::tservers(&config));
+        let (cti, cti_events) = Cti::start(cti::tservers(&config), cti::settings(&config));
+        let (asks, asked) = mpsc::channel(QUEUE);
         let (status, watched) = watch::channel(Status::default());
-        let web = start_web(&config, watched).await?;
+        let web = start_web(&config, watched, asks).await?;
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
             judge: judging::Judge::new(&config),
@@ -203,6 +205,7 @@ impl Daemon {
             wear,
             cti,
             cti_events,
+            asked,
             started,
         };
         daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
@@ -230,6 +233,7 @@ impl Daemon {
                 Some(event) = self.spool_events.recv() => self.on_spool(Now::read(), event),
                 Some(event) = self.finish_events.recv() => self.on_finish(event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
+                Some(ask) = self.asked.recv() => self.on_ask(Now::read(), ask),
                 Some(loaded) = reloads.recv() => self.reload(loaded),
                 Some(event) = self.cti_events.recv() => self.on_cti(Now::read(), event),
                 Some(recording) = self.keeper.released() => self.on_released(recording),
@@ -391,9 +395,13 @@ fn start_forwarder(config: &Config, finished_dir: PathBuf) -> Result<(Forwarder,
     Ok((forwarder, events))
 }
 
-async fn start_web(config: &Config, status: watch::Receiver<Status>) -> Result<SocketAddr, Error> {
+async fn start_web(
+    config: &Config,
+    status: watch::Receiver<Status>,
+    asks: mpsc::Sender<web::driver::calls::Ask>,
+) -> Result<SocketAddr, Error> {
     let address = config.web.listen;
-    let (bound, work) = web::driver::serve(address, status).await.map_err(|source| Error::Web { address, source })?;
+    let (bound, work) = web::driver::serve(address, status, asks).await.map_err(|source| Error::Web { address, source })?;
     tokio::spawn(async move {
         if let Err(error) = work.await {
             tracing::error!("the status page has stopped: {error}; calls go on being recorded");

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::assurance::Kind;
 use crate::clock::Now;
+use crate::cti::LinkState;
+use crate::cti::link::Counters;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::web::Status;
-use crate::web::status::{Assurance, Disk, Medium, Target, Totals};
+use crate::web::status::{Assurance, Disk, Medium, TServer, Target, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -170,6 +172,7 @@ impl Daemon {
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
+            tservers: self.cti.links().into_iter().map(tserver).collect(),
         };
         self.status.send_replace(status);
     }
@@ -228,6 +231,12 @@ impl Daemon {
             ..self.ledger.totals.clone()
         }
     }
+}
+
+fn tserver(link: LinkState) -> (String, TServer) {
+    let LinkState { name, is_up: up, counters } = link;
+    let Counters { messages, bad_lines, duplicates, lost, connections, .. } = counters;
+    (name, TServer { up, messages, bad_lines, lost, duplicates, connections })
 }
 
 #[cfg(test)]

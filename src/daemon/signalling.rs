@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
 use crate::config::Peer;
+use crate::cti::Wish;
 use crate::model::recording::Note;
 use crate::model::{EndReason, Json, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
@@ -290,9 +291,12 @@ impl Daemon {
     fn apply(&self, now: Now, streams: &[Option<StreamKey>], lines: &[Option<Line>]) {
         for (n, stream) in streams.iter().enumerate().filter_map(|(n, stream)| stream.map(|stream| (n, stream))) {
             let change = match lines.get(n).and_then(Option::as_ref) {
-                Some(line) => {
-                    StreamChange { remote: Some(remote(line)), payloads: Some(payloads(line)), paused: Some(!line.active) }
-                }
+                Some(line) => StreamChange {
+                    remote: Some(remote(line)),
+                    payloads: Some(payloads(line)),
+                    paused: Some(self.calls.is_paused(stream)),
+                    kept_from: None,
+                },
                 None => StreamChange { paused: Some(true), ..StreamChange::default() },
             };
             self.media.change(stream, now.mono, change);
@@ -309,6 +313,11 @@ impl Daemon {
                 self.describe(recording);
             }
             Action::Close(stream) => self.media.close(stream),
+            Action::PauseOver(no) => self.cti.tell(crate::cti::Command::Asked(no, Wish::Resume)),
+            Action::Mask(stream, paused) => {
+                let kept_from = (!paused).then_some(now.mono);
+                self.media.change(stream, now.mono, StreamChange { paused: Some(paused), kept_from, ..StreamChange::default() });
+            }
             Action::Probe(session) => self.sip.endpoint().probe(now.mono, DialogId(session.0)),
             Action::Bye(session) => {
                 self.dialogs.remove(&session);
@@ -340,7 +349,7 @@ impl Surroundings for Outside<'_> {
             port: opening.local.map(|local| local.port()),
             remote: remote(opening.line),
             payloads: payloads(opening.line),
-            paused: !opening.line.active,
+            paused: opening.paused,
             anchor: opening.anchor,
         };
         self.media.open(&spec).map_err(|e| e.to_string())

@@ -50,6 +50,7 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         end_reason: Some(EndReason::Bye),
         stage: Stage::Ended,
         legs: vec![leg(0, Channel::Recorded), leg(1, Channel::Other)],
+        pause: None,
         masks: Vec::new(),
         flags: Vec::new(),
         parameters: BTreeMap::new(),

@@ -54,6 +54,9 @@ pub struct Recording {
     /// Paused and resumed, in order.
     #[serde(default)]
     pub masks: Vec<Mask>,
+    /// The pause that somebody asked for, while it lasts.
+    #[serde(default)]
+    pub pause: Option<AskedPause>,
     /// What a reader must know: one-sided, continued …
     #[serde(default)]
     pub flags: Vec<Flag>,
@@ -146,6 +149,8 @@ pub enum EndReason {
     Replaced,
     /// The box was told to stop.
     Shutdown,
+    /// Somebody asked the box to end the recording.
+    Stopped,
     /// The box stopped without being told to, and the call did not come back.
     Interrupted,
 }
@@ -306,6 +311,14 @@ pub struct ClockPoint {
     pub at: MediaTime,
     /// When the report arrived, on the time line.
     pub arrived: MediaTime,
+}
+
+/// A pause on request, beside any of the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedPause {
+    /// When it ends by itself; none: when it is taken back, or the call ends.
+    #[serde(default)]
+    pub until: Option<WallTime>,
 }
 
 /// A change between kept and masked audio.

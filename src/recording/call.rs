@@ -24,6 +24,8 @@ pub(super) struct Call {
     pub(super) next_leg: u16,
     /// When it is over unless a session takes it up again.
     pub(super) over_at: Option<MonoTime>,
+    /// When a pause on request ends by itself.
+    pub(super) resume_at: Option<MonoTime>,
     /// When its description was last to be written.
     pub(super) described_at: MonoTime,
 }
@@ -41,6 +43,9 @@ pub(super) struct SessionState {
 #[derive(Debug)]
 pub(super) struct StreamState {
     pub(super) leg: LegNo,
+    /// False while its sender pauses it.
+    pub(super) active: bool,
+    /// Nothing of it is kept: its sender pauses it, or somebody asked for a pause.
     pub(super) paused: bool,
     /// By the latest report; before the first packet, when it was opened.
     pub(super) last_packet: MonoTime,
@@ -68,6 +73,7 @@ impl Call {
             streams: Vec::new(),
             next_leg,
             over_at: None,
+            resume_at: None,
             described_at: MonoTime::default(),
         }
     }
@@ -137,10 +143,11 @@ impl Call {
             anchor: None,
             clock: Vec::new(),
         });
+        let (active, paused) = (line.active, self.pauses(line.active));
         self.streams.reserve_exact(1);
-        self.streams.push(StreamState { leg, paused: !line.active, last_packet: now, before: Heard::default() });
-        if !line.active {
-            self.mask(now, leg, MaskKind::Paused);
+        self.streams.push(StreamState { leg, active, paused, last_packet: now, before: Heard::default() });
+        if paused {
+            self.note_mask(now, leg, MaskKind::Paused);
         }
     }
 
@@ -149,7 +156,8 @@ impl Call {
         let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) else { return };
         let before =
             Heard { counters: leg.counters, ssrcs: leg.ssrcs.clone(), digits: leg.digits.clone(), clock: leg.clock.clone() };
-        self.streams.push(StreamState { leg: no, paused: !line.active, last_packet: now, before });
+        let (active, paused) = (line.active, self.pauses(line.active));
+        self.streams.push(StreamState { leg: no, active, paused, last_packet: now, before });
     }
 
     /// A leg that could not be gone on with after a restart.
@@ -179,25 +187,21 @@ impl Call {
             leg.remote = line.remote;
             leg.label = line.label.clone().or_else(|| leg.label.take());
         }
-        let paused = !line.is_some_and(|line| line.active);
         let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) else { return moved };
-        if stream.paused == paused {
-            return moved;
-        }
-        stream.paused = paused;
-        self.mask(now, no, if paused { MaskKind::Paused } else { MaskKind::Resumed });
-        true
+        stream.active = line.is_some_and(|line| line.active);
+        self.settle_pause(now, no).is_some() || moved
     }
 
     /// A delayed offer has been answered: the leg's line is known only now, so nothing before counts as a pause.
     /// Gives its channel.
     pub(super) fn start_leg(&mut self, now: MonoTime, no: LegNo, line: &Line) -> Option<Channel> {
         self.recording.masks.retain(|mask| mask.leg != Some(no));
+        let paused = self.pauses(line.active);
         if let Some(stream) = self.streams.iter_mut().find(|s| s.leg == no) {
-            stream.paused = !line.active;
+            (stream.active, stream.paused) = (line.active, paused);
         }
-        if !line.active {
-            self.mask(now, no, MaskKind::Paused);
+        if paused {
+            self.note_mask(now, no, MaskKind::Paused);
         }
         if let Some(leg) = self.recording.legs.iter_mut().find(|leg| leg.no == no) {
             leg.law = line.law;
@@ -284,7 +288,7 @@ impl Call {
         }
     }
 
-    fn mask(&mut self, now: MonoTime, leg: LegNo, kind: MaskKind) {
+    pub(super) fn note_mask(&mut self, now: MonoTime, leg: LegNo, kind: MaskKind) {
         let time = self.time(now);
         self.recording.masks.push(Mask { time, kind, leg: Some(leg) });
     }

@@ -45,6 +45,8 @@ pub struct Opening<'a> {
     pub origin: MonoTime,
     /// What is to be received.
     pub line: &'a Line,
+    /// Nothing of it is to be kept at first.
+    pub paused: bool,
     /// Where the peer sends already, after a restart; none: anywhere.
     pub local: Option<SocketAddr>,
     /// Where the stream's clock stood before a restart.
@@ -120,6 +122,10 @@ pub enum Action {
     Describe(Box<Recording>),
     /// Close a stream; its last report is awaited.
     Close(StreamKey),
+    /// A pause on request has ended by itself.
+    PauseOver(RecordingNo),
+    /// Keep nothing of a stream any more (true), or keep it again.
+    Mask(StreamKey, bool),
     /// End a session with BYE.
     Bye(SessionKey),
     /// Ask the peer whether the session is still there (OPTIONS in the dialog).
@@ -311,7 +317,7 @@ impl Calls {
         let no = call.recording.no;
         let legs = call.end_session(now.mono, key, reason);
         if call.sessions.is_empty() {
-            let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown);
+            let lost = !matches!(reason, EndReason::Bye | EndReason::Cancelled | EndReason::Shutdown | EndReason::Stopped);
             call.over_at = Some(now.mono.after(if lost { linger_lost } else { linger }));
         }
         tracing::info!(recording = %call.recording.id, reason = ?reason, sessions_left = call.sessions.len(), "session ended");
@@ -348,10 +354,14 @@ impl Calls {
         self.actions.push(describe);
     }
 
-    /// The switch's side knows something about a call. Written at once when it is the first word, else with the next
+    /// The switch's side knows something about a call, and whose it is where the sender did not say. Written at once when it is the first word, else with the next
     /// description: a switch may say much in a second.
-    pub fn told(&mut self, now: Now, no: RecordingNo, conversation: Box<Conversation>) {
+    pub fn told(&mut self, now: Now, no: RecordingNo, tenant: TenantId, conversation: Box<Conversation>) {
         let Some(call) = self.calls.get_mut(&no) else { return };
+        if call.recording.tenant == TenantId::default_tenant() && tenant != call.recording.tenant {
+            tracing::info!(recording = %call.recording.id, %tenant, "the switch tells whose call it is");
+            call.recording.tenant = tenant;
+        }
         let is_first = call.recording.conversation.replace(conversation).is_none();
         if is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
             call.described_at = now.mono;
@@ -361,6 +371,7 @@ impl Calls {
 
     /// Ends what is over.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.end_pauses(now);
         let over: Vec<RecordingNo> = self
             .calls
             .values()
@@ -381,7 +392,8 @@ impl Calls {
 
     /// When [`Calls::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at).min()
+        let over = self.calls.values().filter(|call| call.streams.is_empty()).filter_map(|call| call.over_at);
+        over.chain(self.calls.values().filter_map(|call| call.resume_at)).min()
     }
 
     /// What is to be done.
@@ -418,6 +430,7 @@ impl Calls {
             end_reason: None,
             stage: Stage::Recording,
             legs: Vec::new(),
+            pause: None,
             masks: Vec::new(),
             flags: Vec::new(),
             parameters: BTreeMap::new(),
@@ -479,7 +492,15 @@ impl Calls {
             call.free_channel()
         });
         let key = StreamKey { recording: no, leg };
-        let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local: None, anchor: None };
+        let opening = Opening {
+            key,
+            recording_id: &call.recording.id,
+            origin: call.origin,
+            line,
+            paused: call.pauses(line.active),
+            local: None,
+            anchor: None,
+        };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
         if !line.is_offer() {
             self.replace(now, no, channel, &session.call_id);

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | [`calls`] | all recordings that run: admission, correlation by recording id, ends |
 //! | [`call`] | one of them: its legs, masks, continuation |
+//! | `control` | pause, resume and stop on request |
 //! | `restart` | going on after a restart of the box |
 
 pub mod call;
 pub mod calls;
+mod control;
 mod restart;
 
 pub use calls::{Action, Admission, Calls, Config, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};

@@ -18,6 +18,7 @@ impl Calls {
         let origin = on_grid_if_near(MonoTime(now.mono.0.saturating_sub(played_us)));
         self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
         let mut call = Call::new(recording, origin);
+        call.restore_pause();
         for saved in std::mem::take(&mut call.recording.sessions) {
             self.actions.extend(resume_session(now.mono, &mut call, &saved, outside));
         }
@@ -56,7 +57,8 @@ fn resume_session(now: MonoTime, call: &mut Call, saved: &SavedSession, outside:
 fn resume_line(now: MonoTime, call: &mut Call, key: StreamKey, line: &Line, outside: &mut dyn Surroundings) -> Option<LegNo> {
     let leg = call.recording.legs.iter().find(|leg| leg.no == key.leg)?;
     let (local, anchor) = (Some(leg.local), leg.anchor);
-    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, local, anchor };
+    let paused = call.pauses(line.active);
+    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, paused, local, anchor };
     match outside.open(&opening) {
         Ok(_) => {
             call.resume_leg(now, key.leg, line);

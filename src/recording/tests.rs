@@ -14,6 +14,8 @@ use crate::session::{Party, Session};
 
 use super::*;
 
+mod control;
+
 /// A world with ports without end, a clock to wind, and a memory of what was asked.
 struct World {
     calls: Calls,
@@ -127,7 +129,7 @@ impl World {
                         assert!(self.open.remove(key), "only an open stream is closed");
                         self.calls.report(self.now, report(*key, None, true));
                     }
-                    Action::Bye(_) | Action::Probe(_) => {}
+                    Action::Bye(_) | Action::Probe(_) | Action::Mask(..) | Action::PauseOver(_) => {}
                 }
                 self.actions.push(action);
             }

@@ -78,6 +78,8 @@ pub struct StreamChange {
     pub payloads: Option<PayloadMap>,
     /// Pause or go on.
     pub paused: Option<bool>,
+    /// What was said before this moment is not kept, even if it arrives later: the end of a pause on request.
+    pub kept_from: Option<MonoTime>,
 }
 
 /// One stream.
@@ -107,6 +109,8 @@ pub struct Stream {
     ssrcs: heapless::Vec<u32, MAX_SSRCS>,
     clock: Option<(ClockPoint, ClockPoint)>,
     last_packet: Option<MonoTime>,
+    /// What lies before is not kept.
+    kept_from: MediaTime,
     next_complaint: MonoTime,
 }
 
@@ -146,6 +150,7 @@ impl Stream {
             clock: None,
             last_packet: None,
             next_complaint: MonoTime(0),
+            kept_from: MediaTime(i64::MIN),
         }
     }
 
@@ -266,6 +271,7 @@ impl Stream {
                 _ => {}
             }
             self.paused = change.paused.unwrap_or(self.paused);
+            self.kept_from = change.kept_from.map_or(self.kept_from, |from| self.timeline.at(from));
         }
     }
 
@@ -372,7 +378,14 @@ impl Stream {
     }
 
     fn audio(&mut self, arrived: MonoTime, packet: Packet<'_>, law: Law, pool: &mut Pool) {
-        let placed = match self.place(arrived, packet, packet.payload.len(), || is_quiet(law, packet.payload)) {
+        let place = self.place(arrived, packet, packet.payload.len(), || is_quiet(law, packet.payload));
+        if let Place::Known(at) | Place::Corrected { at, .. } = place
+            && at < self.kept_from
+        {
+            self.counters.masked += 1;
+            return;
+        }
+        let placed = match place {
             Place::First(at) | Place::Known(at) | Place::Anew(at) => self.blocks.place(at, law, packet.payload, pool),
             Place::Corrected { at, by } => self.corrected(at, by, law, packet.payload, pool),
             Place::Nowhere => Placed::OffTheLine,
@@ -435,6 +448,10 @@ impl Stream {
         };
         let by_arrival = MonoTime(arrived.0.saturating_sub(u64::from(event.duration_ticks) * 125));
         let at = self.timeline.of(packet.time, arrived).unwrap_or_else(|| self.timeline.at(by_arrival));
+        if at < self.kept_from {
+            self.counters.masked += 1;
+            return;
+        }
         self.digits.event(packet.ssrc, packet.time, event, at);
     }
 

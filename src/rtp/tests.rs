@@ -124,8 +124,8 @@ fn at(ms: i64) -> i64 {
     ms * 8
 }
 
-const PAUSE: StreamChange = StreamChange { remote: None, payloads: None, paused: Some(true) };
-const RESUME: StreamChange = StreamChange { remote: None, payloads: None, paused: Some(false) };
+const PAUSE: StreamChange = StreamChange { remote: None, payloads: None, paused: Some(true), kept_from: None };
+const RESUME: StreamChange = StreamChange { remote: None, payloads: None, paused: Some(false), kept_from: None };
 
 #[test]
 fn a_new_ssrc_loses_nothing() {

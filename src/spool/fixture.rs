@@ -22,6 +22,7 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         end_reason: None,
         stage,
         legs: vec![leg(0, Channel::Recorded), leg(1, Channel::Other)],
+        pause: None,
         masks: vec![],
         flags: vec![],
         parameters: [("ani".into(), "5551234".into())].into(),

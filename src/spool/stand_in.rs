@@ -44,6 +44,7 @@ impl StandIn {
             end_reason: Some(EndReason::Interrupted),
             stage: Stage::Ended,
             legs: self.legs.iter().map(|leg| self.leg(*leg, started, seen)).collect(),
+            pause: None,
             masks: Vec::new(),
             flags: vec![Flag::ChannelsByOrder, Flag::Interrupted, Flag::Damaged],
             parameters: Default::default(),

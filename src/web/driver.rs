@@ -7,24 +7,28 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{Status, metrics, page};
+
+pub mod calls;
 
 /// Listens on `address`; gives the bound address and the server's work, to be spawned.
 pub async fn serve(
     address: SocketAddr,
     status: watch::Receiver<Status>,
+    asks: mpsc::Sender<calls::Ask>,
 ) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>>)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let work = async move { axum::serve(listener, router(status)).await };
+    let work = async move { axum::serve(listener, router(status, asks)).await };
     Ok((bound, work))
 }
 
-fn router(status: watch::Receiver<Status>) -> Router {
+fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<calls::Ask>) -> Router {
+    let control = Router::new().route("/api/v1/calls/{id}/{verb}", post(calls::ask)).with_state(asks);
     Router::new()
         .route("/", get(async |State(status): Shared| html(page::html(&status.borrow()))))
         .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], page::STYLE)))
@@ -33,6 +37,7 @@ fn router(status: watch::Receiver<Status>) -> Router {
         .route("/health/live", get(async || "alive\n"))
         .route("/health/ready", get(ready))
         .with_state(status)
+        .merge(control)
 }
 
 type Shared = State<watch::Receiver<Status>>;

@@ -59,7 +59,8 @@ impl Collector for Snapshot {
         gauge(&mut to, "spool_used_bytes", "Bytes that the spool takes", status.disk.spool_bytes)?;
         gauge(&mut to, "spool_trouble", "1 while the spool cannot write", u64::from(status.disk.trouble.is_some()))?;
         self.medium(&mut to)?;
-        self.targets(&mut to)
+        self.targets(&mut to)?;
+        self.tservers(&mut to)
     }
 }
 
@@ -108,6 +109,22 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    fn tservers(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let tservers = &self.0.tservers;
+        if tservers.is_empty() {
+            return Ok(());
+        }
+        let each = |value: fn(&super::status::TServer) -> u64| {
+            tservers.iter().map(move |(name, t)| (("tserver", name.clone()), value(t)))
+        };
+        gauges(to, "cti_link_up", "1 while the link to the T-Server is there", each(|t| u64::from(t.up)))?;
+        counters(to, "cti_messages", "Messages of the T-Server", each(|t| t.messages))?;
+        counters(to, "cti_bad_lines", "Lines of the T-Server that were no message", each(|t| t.bad_lines))?;
+        counters(to, "cti_lost", "Events of the T-Server that never came", each(|t| t.lost))?;
+        counters(to, "cti_duplicates", "Events of the T-Server that came twice", each(|t| t.duplicates))?;
+        counters(to, "cti_connections", "Times the link to the T-Server came up", each(|t| t.connections))
     }
 
     fn targets(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {

@@ -40,6 +40,8 @@ pub struct Status {
     pub disk: Disk,
     /// Each target by name.
     pub targets: BTreeMap<String, Target>,
+    /// Each T-Server by name.
+    pub tservers: BTreeMap<String, TServer>,
 }
 
 /// Today's recordings (UTC) against what they should be.
@@ -116,6 +118,24 @@ pub struct Medium {
     pub left_hours: Option<u64>,
     /// What is wrong with it.
     pub warning: Option<&'static str>,
+}
+
+/// The link to a T-Server.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TServer {
+    /// Whether the link is there.
+    pub up: bool,
+    /// Messages understood.
+    pub messages: u64,
+    /// Lines that were none.
+    pub bad_lines: u64,
+    /// Events that never came.
+    pub lost: u64,
+    /// Events that came twice.
+    pub duplicates: u64,
+    /// Times the link came up.
+    pub connections: u64,
 }
 
 /// A target of forwarding.

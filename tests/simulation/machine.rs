@@ -321,6 +321,7 @@ impl Machine {
             }
             for action in actions {
                 match action {
+                    Action::Mask(..) | Action::PauseOver(_) => {} // nobody asks for a pause here
                     Action::Describe(recording) => self.describe(now, recording, judge),
                     Action::Close(key) => {
                         if let Some(open) = self.streams.get_mut(&key) {

@@ -112,6 +112,9 @@ impl Board {
         if let Some(call) = self.calls.get_mut(&no) {
             let here = |turn: &&mut Turn| turn.dn == *dn && turn.to.is_none();
             call.turns.iter_mut().filter(here).for_each(|turn| turn.agent = turn.agent.take().or_else(|| agent.clone()));
+            if call.joined.len() < MAX_TURNS {
+                call.joined.push((dn.clone(), from));
+            }
         }
         self.step(now, no, StepKind::Joined, dn);
         self.unite(no, from);

@@ -120,6 +120,7 @@ impl Board {
 
     /// The recordings of a call belong to its conversation.
     pub(super) fn meet(&mut self, no: CallNo) {
+        let is_paused = self.calls.get(&no).is_some_and(|call| call.paused);
         let Some(talk) = self.calls.get(&no).and_then(|call| self.talks.get_mut(&call.talk)) else { return };
         let mut is_new = false;
         for recorded in self.recordings.values().filter(|r| r.call == Some(no)) {
@@ -128,6 +129,9 @@ impl Board {
             }
             is_new = true;
             talk.running.push(recorded.facts.no);
+            if is_paused {
+                self.late_pauses.push(recorded.facts.no);
+            }
             if !talk.recordings.contains(&recorded.facts.id) {
                 talk.recordings.push(recorded.facts.id.clone());
             }

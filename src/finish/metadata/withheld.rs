@@ -33,6 +33,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         restarts,
         legs,
         masks,
+        pause: _, // over with the call
         flags,
         parameters,
         headers: _,
@@ -58,6 +59,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         restarts,
         legs: legs.into_iter().map(leg_without_personal).collect(),
         masks,
+        pause: None,
         flags,
         parameters,
         headers: Vec::new(),

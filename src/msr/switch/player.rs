@@ -72,8 +72,13 @@ pub struct Player {
 impl Player {
     /// A scenario that begins when the box monitors all its DNs.
     pub fn new(script: Script, pace: Pace) -> Player {
+        let awaits = script.steps.iter().find(|(_, step)| matches!(step, Step::Await(_))).map(|(at, _)| *at);
         let delayed = |(at, step): &(Duration, Step)| match step {
             Step::Cut(_) if !pace.cut => None,
+            // What follows a request cannot come before it.
+            Step::Record(_) if awaits.is_some_and(|awaits| awaits <= *at) => {
+                Some((*at + pace.media_delay.max(pace.cti_delay), step.clone()))
+            }
             Step::Record(_) => Some((*at + pace.media_delay, step.clone())),
             Step::Event(_) | Step::Await(_) | Step::Cut(_) => Some((*at + pace.cti_delay, step.clone())),
         };

@@ -1,0 +1,71 @@
+//! Pause, resume and stop over HTTP, while a call is on.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::site::Site;
+
+const ID: &str = "01ABCDEFGHIJKLMNOPQRSTUV00000009_2026-03-02_14-05-59";
+
+fn call(site: &Site, seconds: u32) -> Child {
+    let (to, local, duration) = (format!("sip:{}", site.sip()), site.peer().to_string(), format!("{seconds}s"));
+    let player = Command::new(env!("CARGO_BIN_EXE_nearend-msr"))
+        .args(["--to", &to, "--local", &local, "--recording-id", ID, "--duration", &duration])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    site.wait_for("the call to be heard", |site| site.metric("nearend_recordings_running") == Some(1) && heard(site) > 0);
+    player
+}
+
+fn heard(site: &Site) -> u64 {
+    let (_, status) = site.get("/api/v1/status");
+    let status: Value = serde_json::from_str(&status).unwrap();
+    status["totals"]["media"]["packets"].as_u64().unwrap()
+}
+
+fn post(site: &Site, path: &str, header: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect((site.ip, 8080)).unwrap();
+    write!(stream, "POST /api/v1/calls/{path} HTTP/1.1\r\nHost: box\r\n{header}Connection: close\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn a_pause_over_http_ends_by_its_limit_and_nothing_in_it_is_kept() {
+    let site = Site::start();
+    let player = call(&site, 5);
+    assert_eq!(post(&site, "nobody/pause", "").0, 404);
+    assert_eq!(post(&site, &format!("{ID}/dance"), "").0, 404);
+    assert_eq!(post(&site, &format!("{ID}/pause"), "Origin: http://evil.example\r\n").0, 403);
+    let (status, body) = post(&site, &format!("{ID}/pause?limit_s=1"), "Origin: http://box\r\n");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["state"], &body["id"]), (200, &Value::from("paused"), &Value::from(ID)));
+    assert!(player.wait_with_output().unwrap().status.success());
+    let recording = site.wait_for_recordings(1).pop().unwrap();
+    super::conversations::check_masks(&recording);
+    let masks: Vec<&str> =
+        recording.json["mediaFiles"][0]["masks"].as_array().unwrap().iter().map(|m| m["type"].as_str().unwrap()).collect();
+    assert_eq!(masks, ["paused", "paused", "resume", "resume"]);
+    let legs = recording.json["nearend"]["legs"].as_array().unwrap();
+    assert!(legs.iter().all(|leg| leg["masked"].as_u64().unwrap() >= 25), "the sender did not stop: {legs:?}");
+}
+
+#[test]
+fn a_stop_over_http_hangs_up() {
+    let site = Site::start();
+    let player = call(&site, 60);
+    let (status, body) = post(&site, &format!("{ID}/stop"), "");
+    assert_eq!((status, body.contains("stopped")), (200, true));
+    assert!(!player.wait_with_output().unwrap().status.success(), "the media server is hung up on");
+    let recording = site.wait_for_recordings(1).pop().unwrap();
+    assert_eq!(recording.json["nearend"]["endReason"], "stopped");
+    assert_eq!(post(&site, &format!("{ID}/stop"), "").0, 404);
+}
