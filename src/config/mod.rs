@@ -9,15 +9,17 @@
 //! Data in: the text of the file. Data out: [`Loaded`], or every [`Diagnostic`] of the file at once, each with its place,
 //! what was expected and how to mend it. An empty file is a valid one.
 //!
-//! [`value`] reads single values (durations, sizes, networks, port ranges), [`diagnostic`] finds places and near misses;
+//! [`value`] and [`wan`] read single values (durations, sizes, networks, port ranges; rates, addresses), [`diagnostic`] finds places and near misses;
 //! `driver.rs` alone touches the disk: it reads the file and looks at the directories that it names.
 
 pub mod diagnostic;
 mod driver;
 mod file;
 mod resolve;
+mod targets;
 mod typed;
 pub mod value;
+pub mod wan;
 
 #[cfg(test)]
 mod tests;
@@ -25,5 +27,6 @@ mod tests;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
-pub use typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
-pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};
+pub use typed::{Access, Config, Forward, Loaded, Place, Rtp, S3, Sip, Site, Spool, Target, Tenant, Web};
+pub use value::{Listen, Network, PortRange, Source, Transport};
+pub use wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};

@@ -9,7 +9,8 @@ use toml::Spanned;
 
 use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
-use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
+use super::targets::{forward, targets};
+use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
 use crate::model::TenantId;
 
@@ -70,6 +71,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         spool: spool(file.spool, &site, findings),
         tenants: tenants(file.tenant, findings),
         targets: targets(file.target, &site, findings),
+        forward: forward(&file.forward, findings),
         web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
         site,
         rtp,
@@ -222,21 +224,32 @@ fn tenants(file: Vec<Spanned<file::Tenant>>, findings: &mut Findings) -> Vec<Ten
             continue;
         }
         warn_of_missing_seal(&id, &entry, findings);
-        tenants.push(tenant(id, &entry));
+        tenants.push(tenant(id, &entry, findings));
     }
     if !tenants.iter().any(|t| t.id == TenantId::default_tenant()) {
-        tenants.push(tenant("default".into(), &file::Tenant::default()));
+        tenants.push(tenant("default".into(), &file::Tenant::default(), findings));
     }
     tenants
 }
 
-fn tenant(id: String, file: &file::Tenant) -> Tenant {
+fn tenant(id: String, file: &file::Tenant, findings: &mut Findings) -> Tenant {
     Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
         recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
         retention: given(&file.retention).unwrap_or(RETENTION),
+        priority: given(&file.priority).unwrap_or_default(),
+        share: share(file, findings),
     }
+}
+
+fn share(file: &file::Tenant, findings: &mut Findings) -> u32 {
+    let Some(share) = &file.share else { return 1 };
+    if !(1..=1_000).contains(share.get_ref()) {
+        let message = "is no share; expected a number from 1 to 1000: with 3, a tenant gets three times of what one with 1 gets";
+        findings.error(share.span(), "[[tenant]] share", message);
+    }
+    *share.get_ref()
 }
 
 fn warn_of_missing_seal(id: &str, file: &file::Tenant, findings: &mut Findings) {
@@ -246,42 +259,6 @@ fn warn_of_missing_seal(id: &str, file: &file::Tenant, findings: &mut Findings) 
              whatever recipients are named"
         );
         findings.warning(list.span(), "[[tenant]] recipients", message);
-    }
-}
-
-fn targets(file: Vec<Spanned<file::Target>>, site: &Site, findings: &mut Findings) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
-    for entry in file {
-        let span = entry.span();
-        let entry = entry.into_inner();
-        let (Some(name), Some(kind), Some(path)) = (given(&entry.name), given(&entry.kind), given(&entry.path)) else {
-            let missing = [("name", entry.name.is_none()), ("kind", entry.kind.is_none()), ("path", entry.path.is_none())];
-            let missing: Vec<&str> = missing.iter().filter(|(_, missing)| *missing).map(|(key, _)| *key).collect();
-            let message = format!("has no {}; expected name = \"…\", kind = \"dir\" and path = \"/…\"", missing.join(", no "));
-            findings.error(span, "[[target]]", message);
-            continue;
-        };
-        let target = Target { name, kind, path };
-        check_target(&target, &targets, &entry, site, findings);
-        targets.push(target);
-    }
-    targets
-}
-
-fn check_target(target: &Target, earlier: &[Target], file: &file::Target, site: &Site, findings: &mut Findings) {
-    let path_span = span_of(&file.path).unwrap_or_default();
-    if earlier.iter().any(|t| t.name == target.name) {
-        let message = format!("{:?} is there twice; expected another name for each target", target.name);
-        findings.error(span_of(&file.name).unwrap_or_default(), "[[target]] name", message);
-    }
-    if let Some(other) = earlier.iter().find(|t| t.path == target.path) {
-        let message = format!("{} is target {:?} already; expected another directory", target.path.display(), other.name);
-        findings.error(path_span.clone(), "[[target]] path", message);
-    }
-    if target.path.starts_with(&site.data_dir) {
-        let message =
-            format!("is within [site] data_dir {}: the disk that loses one copy loses the other", site.data_dir.display());
-        findings.warning(path_span, "[[target]] path", message);
     }
 }
 
@@ -357,14 +334,14 @@ fn check_page(file: &File, findings: &mut Findings) {
 
 // ---- reading raw values
 
-fn given<V: Clone>(key: &Key<V>) -> Option<V> {
+pub(super) fn given<V: Clone>(key: &Key<V>) -> Option<V> {
     key.as_ref().map(|value| value.get_ref().0.clone())
 }
 
-fn span_of<V>(key: &Key<V>) -> Option<Range<usize>> {
+pub(super) fn span_of<V>(key: &Key<V>) -> Option<Range<usize>> {
     key.as_ref().map(Spanned::span)
 }
 
-fn items<V: Clone>(list: &Spanned<Vec<Spanned<Text<V>>>>) -> Vec<V> {
+pub(super) fn items<V: Clone>(list: &Spanned<Vec<Spanned<Text<V>>>>) -> Vec<V> {
     list.get_ref().iter().map(|item| item.get_ref().0.clone()).collect()
 }

@@ -60,6 +60,9 @@ pub struct Recording {
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
+    /// Names of the targets that have confirmed all files.
+    #[serde(default)]
+    pub arrived_at: Vec<String>,
 }
 
 /// A SIP session as it is kept over a restart of the box.

@@ -387,6 +387,7 @@ impl Calls {
             headers: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            arrived_at: Vec::new(),
             sessions: Vec::new(),
             restarts: Vec::new(),
         };

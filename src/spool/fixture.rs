@@ -26,6 +26,7 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         headers: vec![],
         notes: vec![],
         files: vec![],
+        arrived_at: vec![],
         sessions: vec![],
         restarts: vec![],
     }

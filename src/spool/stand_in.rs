@@ -48,6 +48,7 @@ impl StandIn {
             headers: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            arrived_at: Vec::new(),
             sessions: Vec::new(),
             restarts: Vec::new(),
         }

@@ -16,4 +16,5 @@ mod schema;
 mod senders;
 mod sipp;
 mod site;
+mod wan;
 mod wav;
