@@ -18,6 +18,9 @@
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`geo`] | at which location a call is recorded: a side door | main |
+//! | [`rules`] | which calls are recorded, and how: a side door | main |
+//! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -30,14 +33,17 @@
 
 pub mod clock;
 pub mod config;
+pub mod cti;
 pub mod daemon;
 pub mod files;
 pub mod finish;
 pub mod forward;
+pub mod geo;
 pub mod model;
 pub mod msr;
 pub mod recording;
 pub mod rtp;
+pub mod rules;
 pub mod session;
 pub mod sip;
 pub mod spool;

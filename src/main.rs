@@ -36,13 +36,19 @@ enum Command {
     Demo(cmd::demo::Arguments),
     /// List, show, export and verify what is on the box; also on a data directory copied from a dead one
     Recordings(cmd::recordings::Arguments),
+    /// Explain which rule counts for a call
+    Rules(cmd::rules::Arguments),
+    /// Explain at which geo-location a call is recorded
+    Geo(cmd::geo::Arguments),
 }
 
 const EXAMPLES: &str = "Examples:
   nearend check --config nearend.toml
   nearend run --config nearend.toml
   nearend demo --once
-  nearend recordings ls";
+  nearend recordings ls
+  nearend rules explain --config nearend.toml --dn 7010 --direction inbound
+  nearend geo explain --direction inbound --trunk dallas --recorded agent";
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
@@ -50,5 +56,7 @@ fn main() -> ExitCode {
         Command::Check { config, json } => cmd::check::run(&config, json),
         Command::Demo(arguments) => cmd::demo::run(&arguments),
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
+        Command::Rules(arguments) => cmd::rules::run(&arguments),
+        Command::Geo(arguments) => cmd::geo::run(&arguments),
     }
 }

@@ -2,7 +2,7 @@
 //! is in [`nearend::msr`].
 
 use std::io::{self, IsTerminal, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,6 +16,8 @@ use nearend::msr::audio::Audio;
 use nearend::msr::digits::Digits;
 use nearend::msr::impair::Impairments;
 use nearend::msr::options::{Mode, Options, Pause, SecondLeg, Target, Transport};
+use nearend::msr::switch::player::Pace;
+use nearend::msr::switch::{self, Script, Settings};
 use nearend::msr::{self, Error, Progress, Summary};
 
 const EXAMPLES: &str = "\
@@ -29,6 +31,8 @@ Examples:
   A SIPREC call of your own speech with a pause and digits, for a program to read:
       nearend-msr --to sip:192.0.2.30 --mode siprec --audio agent.wav,customer.wav --pause 10s:5s --duration 30s \\
           --dtmf 4711# --json
+  A call with its events: the box must have a [[tserver]] with primary = \"tcp:192.0.2.20:7002\"
+      nearend-msr --to sip:192.0.2.30 --scenario tests/data/scenarios/inbound.scenario --cti 192.0.2.20:7002
   The media server dies, and another carries the recording on:
       nearend-msr --to sip:192.0.2.30 --recording-id ID --vanish; nearend-msr --to sip:192.0.2.30 --recording-id ID
 
@@ -99,6 +103,21 @@ struct Args {
     /// Add the second Via and the Record-Route of a resource manager
     #[arg(long)]
     record_route: bool,
+    /// Play this call scenario: its events over the CTI link, its recordings at the recorder
+    #[arg(long, value_name = "FILE", requires = "cti")]
+    scenario: Option<PathBuf>,
+    /// Where the recorder finds the T-Server of the scenario
+    #[arg(long, value_name = "ADDR:PORT", requires = "scenario")]
+    cti: Option<SocketAddr>,
+    /// The scenario's events come so much later than written
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, requires = "scenario")]
+    cti_delay: Duration,
+    /// The scenario's recordings begin so much later than written
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, requires = "scenario")]
+    media_delay: Duration,
+    /// Cut the CTI link where the scenario says "cut"
+    #[arg(long, requires = "scenario")]
+    cut: bool,
     /// Our address [default: the one the system uses towards the recorder]
     #[arg(long, value_name = "ADDR")]
     local: Option<IpAddr>,
@@ -148,6 +167,9 @@ fn main() -> ExitCode {
 /// Whether all went as it should; or the exit status and why there was no run.
 fn run(args: Args) -> Result<bool, (u8, String)> {
     let json = args.json;
+    if let (Some(file), Some(listen)) = (args.scenario.clone(), args.cti) {
+        return play(args, &file, listen, json);
+    }
     let options = options(args).map_err(|why| (2, why))?;
     let interrupted = watch_for_interrupt();
     let on_terminal = io::stderr().is_terminal();
@@ -166,6 +188,24 @@ fn run(args: Args) -> Result<bool, (u8, String)> {
     }
     print(&summary, json).map_err(|error| (1, format!("cannot print the summary: {error}")))?;
     Ok(summary.is_success())
+}
+
+/// How long a scenario waits for the box: to connect, to register, to make a request.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn play(args: Args, file: &Path, listen: SocketAddr, json: bool) -> Result<bool, (u8, String)> {
+    let pace = Pace { cti_delay: args.cti_delay, media_delay: args.media_delay, cut: args.cut };
+    let wrong = |what: &dyn std::fmt::Display| (2, format!("--scenario {}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    let script = Script::parse(&name, &text).map_err(|error| wrong(&error))?;
+    let options = options(args).map_err(|why| (2, why))?;
+    let played = switch::play(script, &Settings { listen, pace, options, patience: PATIENCE });
+    let played = played.map_err(|failure| (1, failure.to_string()))?;
+    for summary in &played.recordings {
+        print(summary, json).map_err(|error| (1, format!("cannot print the summary: {error}")))?;
+    }
+    Ok(played.recordings.iter().all(Summary::is_success))
 }
 
 fn options(args: Args) -> Result<Options, String> {
@@ -323,7 +363,7 @@ mod tests {
     fn the_examples_of_help_and_documentation_are_understood() {
         let documented = command_lines(include_str!("../../docs/nearend-msr.md"));
         let helped = command_lines(EXAMPLES);
-        assert_eq!((documented.len(), helped.len()), (9, 6));
+        assert_eq!((documented.len(), helped.len()), (9, 7));
         for line in documented.iter().chain(&helped) {
             let args = Args::try_parse_from(format!("nearend-msr {line}").split(' ')).expect(line);
             let needs_no_files = args.audio.is_empty();

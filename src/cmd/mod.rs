@@ -2,6 +2,8 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod geo;
 pub(crate) mod log;
 pub(crate) mod recordings;
+pub(crate) mod rules;
 pub(crate) mod run;

@@ -12,6 +12,7 @@ use serde_path_to_error::{Path, Segment};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use super::control;
 use super::diagnostic::{Findings, nearest};
 use super::value::{Listen, Network, PortRange, Recipient, Size, Source, Text};
 use super::wan::{Addressing, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
@@ -30,6 +31,10 @@ pub(super) struct File {
     pub(super) rtp: Rtp,
     pub(super) spool: Spool,
     pub(super) tenant: Vec<Spanned<Tenant>>,
+    pub(super) switch: Vec<Spanned<control::raw::Switch>>,
+    pub(super) tserver: Vec<Spanned<control::raw::TServer>>,
+    pub(super) calendar: Vec<Spanned<control::raw::Calendar>>,
+    pub(super) rule: Vec<Spanned<control::raw::Rule>>,
     pub(super) target: Vec<Spanned<Target>>,
     pub(super) forward: Forward,
     pub(super) web: Web,
@@ -81,6 +86,7 @@ pub(super) struct Spool {
 pub(super) struct Tenant {
     pub(super) id: Key<String>,
     pub(super) name: Key<String>,
+    pub(super) switches: List<String>,
     pub(super) recipients: List<Recipient>,
     pub(super) retention: Key<Duration>,
     pub(super) priority: Key<Priority>,
@@ -125,7 +131,7 @@ pub(super) struct Web {
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.
 const SINGLE: [&str; 6] = ["site", "sip", "rtp", "spool", "forward", "web"];
-const REPEATED: [&str; 2] = ["tenant", "target"];
+const REPEATED: [&str; 6] = ["tenant", "switch", "tserver", "calendar", "rule", "target"];
 
 /// Reads the text as far as it can be read; everything that cannot is a finding.
 pub(super) fn read(text: &str, findings: &mut Findings) -> File {

@@ -9,9 +9,11 @@
 //! Data in: the text of the file. Data out: [`Loaded`], or every [`Diagnostic`] of the file at once, each with its place,
 //! what was expected and how to mend it. An empty file is a valid one.
 //!
+//! `control` is the same for the tables that say who is recorded: switches, T-Servers, calendars, rules.
 //! [`value`] and [`wan`] read single values (durations, sizes, networks, port ranges; rates, addresses), [`diagnostic`] finds places and near misses;
 //! `driver.rs` alone touches the disk: it reads the file and looks at the directories that it names.
 
+mod control;
 pub mod diagnostic;
 mod driver;
 mod file;
@@ -24,9 +26,12 @@ pub mod wan;
 #[cfg(test)]
 mod tests;
 
+pub use control::Link;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
-pub use typed::{Access, Config, Forward, Loaded, Place, Rtp, S3, Sip, Site, Spool, Target, Tenant, Web};
+pub use typed::{
+    Access, Config, Forward, Loaded, MonitoredDn, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web,
+};
 pub use value::{Listen, Network, PortRange, Source, Transport};
 pub use wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::control;
 use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
 use super::targets::{forward, targets};
 use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
-use crate::model::TenantId;
+use crate::model::{SwitchId, TenantId};
 
 const DATA_DIR: &str = "/var/lib/nearend";
 const SIP_PORT: u16 = 5060; // RFC 3261 §19.1.2
@@ -64,12 +65,20 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
     directories.push(directory(&file.spool.path, "[spool] path", None));
     directories.extend(file.target.iter().map(|t| directory(&t.get_ref().path, "[[target]] path", None)));
     check_sockets(&file, findings);
+    control::check_owners(&file, findings);
     let rtp = rtp(&file.rtp, findings);
     let site = site(file.site);
+    let tenants = tenants(file.tenant, findings);
+    let tables = control::Tables { switches: file.switch, tservers: file.tserver, calendars: file.calendar, rules: file.rule };
+    let control = control::resolve(tables, &tenants, findings);
     let config = Config {
         sip: sip(file.sip, &rtp, findings),
         spool: spool(file.spool, &site, findings),
-        tenants: tenants(file.tenant, findings),
+        tenants,
+        switches: control.switches,
+        tservers: control.tservers,
+        calendars: control.calendars,
+        rules: control.rules,
         targets: targets(file.target, &site, findings),
         forward: forward(&file.forward, findings),
         web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
@@ -236,6 +245,7 @@ fn tenant(id: String, file: &file::Tenant, findings: &mut Findings) -> Tenant {
     Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
+        switches: file.switches.iter().flat_map(items).map(|id| SwitchId(id.into())).collect(),
         recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
         retention: given(&file.retention).unwrap_or(RETENTION),
         priority: given(&file.priority).unwrap_or_default(),

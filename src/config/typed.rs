@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::control::Link;
 use super::diagnostic::Diagnostic;
 use super::value::{Listen, Network, PortRange, Source, show_duration, show_size, show_size_or_none};
 use super::wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
-use crate::model::TenantId;
+use crate::model::{DnRange, DnType, SwitchId, TenantId};
+use crate::rules::{Calendar, Rule};
 
 /// What the daemon runs by.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,6 +30,18 @@ pub struct Config {
     /// Whose calls they are; the tenant `default` is always among them.
     #[serde(rename = "tenant")]
     pub tenants: Vec<Tenant>,
+    /// The switches whose DNs are known.
+    #[serde(rename = "switch", skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<Switch>,
+    /// The T-Servers whose events are followed.
+    #[serde(rename = "tserver", skip_serializing_if = "Vec::is_empty")]
+    pub tservers: Vec<TServer>,
+    /// Days and hours that rules name.
+    #[serde(rename = "calendar", skip_serializing_if = "Vec::is_empty")]
+    pub calendars: Vec<Calendar>,
+    /// Who is recorded; the first that matches counts.
+    #[serde(rename = "rule", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// Where finished recordings go; none: they stay on the box.
     #[serde(rename = "target")]
     pub targets: Vec<Target>,
@@ -111,6 +125,9 @@ pub struct Tenant {
     pub id: TenantId,
     /// Name for people.
     pub name: String,
+    /// The switches that are its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<SwitchId>,
     /// age recipients; accepted and checked, but nothing is sealed yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
@@ -121,6 +138,45 @@ pub struct Tenant {
     pub priority: Priority,
     /// What it gets of the link beside others of the same priority.
     pub share: u32,
+}
+
+/// A switch of the contact centre.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Switch {
+    /// Its id, as every recording of its DNs names it.
+    pub id: SwitchId,
+    /// Name for people.
+    pub name: String,
+}
+
+/// A SIP T-Server: what it tells of the DNs of a switch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TServer {
+    /// Name in logs, metrics and on the page.
+    pub name: String,
+    /// Whose DNs it knows.
+    pub switch: SwitchId,
+    /// Where its link is.
+    pub primary: Link,
+    /// Where it is when the primary does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Link>,
+    /// The DNs to monitor.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<MonitoredDn>,
+}
+
+/// DNs to monitor, all of one type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MonitoredDn {
+    /// One DN, or a range of them.
+    pub dn: DnRange,
+    /// What they are.
+    #[serde(rename = "type")]
+    pub dn_type: DnType,
+    /// Their geo-location.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geo_location: Option<String>,
 }
 
 /// Where finished recordings go.

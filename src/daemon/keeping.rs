@@ -3,13 +3,13 @@
 //! Looking through the ledger and deleting files may take a while, so it is done beside the main thread.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::clock::Now;
 use crate::config::Config;
+use crate::files::{self, System};
 use crate::model::{MonoTime, Recording, Stage};
 use crate::spool::Reader;
 use crate::spool::retention::{Fill, due};
@@ -83,17 +83,10 @@ fn release(
     for no in due(recordings.iter(), retention, &fill, now.wall) {
         let Some(recording) = recordings.iter().find(|recording| recording.no == no) else { continue };
         let folder = config.site.data_dir.join("finished").join(recording.path());
-        match remove(&folder) {
+        match files::remove_folder(&System, &folder) {
             Ok(()) => drop(news.blocking_send(recording.clone())), // fails only when the daemon stops
             Err(error) => tracing::warn!(recording = %recording.id, "{}: {error}; its files stay for now", folder.display()),
         }
     }
     Ok(())
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

@@ -15,11 +15,13 @@
 //! | file | responsible for |
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
+//! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 //! | `wan` | what the forwarder goes by |
 
+mod cti;
 mod keeping;
 mod pipeline;
 mod publish;
@@ -37,6 +39,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{JumpWatch, Now};
 use crate::config::{self, Config, Listen, Source};
+use crate::cti::Cti;
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
 use crate::forward::Forwarder;
@@ -133,6 +136,8 @@ struct Daemon {
     keeper: keeping::Keeper,
     clock: JumpWatch,
     wear: wear::driver::Watch,
+    cti: Cti,
+    cti_events: mpsc::Receiver<crate::cti::Event>,
     started: Now,
 }
 
@@ -149,6 +154,7 @@ impl Daemon {
         let (forwarder, forward_events) = wan::start_forwarder(&config, finished_dir, spool.reader())?;
         let sip = start_sip(&config)?;
         let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
+        let (cti, cti_events) = Cti::start(cti::tservers(&config));
         let (status, watched) = watch::channel(Status::default());
         let web = start_web(&config, watched).await?;
         let mut daemon = Daemon {
@@ -172,6 +178,8 @@ impl Daemon {
             keeper: keeping::Keeper::new(),
             clock: JumpWatch::new(started),
             wear,
+            cti,
+            cti_events,
             started,
         };
         daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
@@ -199,6 +207,7 @@ impl Daemon {
                 Some(event) = self.spool_events.recv() => self.on_spool(event),
                 Some(event) = self.finish_events.recv() => self.on_finish(event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
+                Some(event) = self.cti_events.recv() => self.on_cti(Now::read(), event),
                 Some(recording) = self.keeper.released() => self.on_released(recording),
                 () = until(wake) => self.calls.handle_timeout(Now::read()),
                 _ = publish.tick() => self.tick(Now::read()),

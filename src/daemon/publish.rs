@@ -16,10 +16,10 @@ use super::signalling::RETRY_AFTER_S;
 /// Ended recordings that the page shows.
 const RECENT: usize = 20;
 
-/// The spool's thread turns at least every 5 s. When it does not for so long, it hangs at the disk.
+/// The spool's thread turns at least every 5 s, the media thread four times a second. What does not for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(15);
 
-/// Whether the spool's thread still turns.
+/// Whether a thread still turns.
 #[derive(Default)]
 struct Pulse {
     /// Its turns, and since when there have been no more.
@@ -28,16 +28,12 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn beat(&mut self, now: MonoTime, turns: u64) {
+    /// Tells whether `hangs` has changed.
+    fn beat(&mut self, now: MonoTime, turns: u64) -> bool {
         let (_, since) = self.last.filter(|(last, _)| *last == turns).unwrap_or((turns, now));
         self.last = Some((turns, since));
         let hangs = now.since(since) >= HANGS_AFTER;
-        if hangs != std::mem::replace(&mut self.hangs, hangs) {
-            match hangs {
-                true => tracing::error!("the disk has not answered for {HANGS_AFTER:?}: new calls get 503; check its health"),
-                false => tracing::info!("the disk answers again"),
-            }
-        }
+        hangs != std::mem::replace(&mut self.hangs, hangs)
     }
 }
 
@@ -49,7 +45,8 @@ pub(super) struct Ledger {
     disk: Disk,
     /// What the segments take.
     spool_bytes: Option<u64>,
-    pulse: Pulse,
+    spool_pulse: Pulse,
+    media_pulse: Pulse,
     /// The disk is below its floor.
     pub(super) full: bool,
     targets: BTreeMap<String, Target>,
@@ -132,8 +129,10 @@ impl Daemon {
             Some("the box is stopping".into())
         } else if let Some(trouble) = &self.ledger.disk.trouble {
             Some(format!("the spool cannot write: {trouble}"))
-        } else if self.ledger.pulse.hangs {
+        } else if self.ledger.spool_pulse.hangs {
             Some(format!("the disk has not answered for {HANGS_AFTER:?}"))
+        } else if self.ledger.media_pulse.hangs {
+            Some(format!("no audio has been read for {HANGS_AFTER:?}"))
         } else if self.ledger.full {
             Some("the disk is below [spool] floor_bytes".into())
         } else if self.calls.running() >= max {
@@ -154,7 +153,7 @@ impl Daemon {
 
     /// Renews page and metrics.
     pub(super) fn publish(&mut self, now: Now) {
-        self.ledger.pulse.beat(now.mono, self.spool.counters().turns.load(Relaxed));
+        self.feel_pulses(now.mono);
         for (name, standing) in self.forwarder.standings() {
             let target = self.ledger.target(&name);
             (target.waiting, target.waiting_bytes) = (standing.waiting, standing.waiting_bytes);
@@ -176,6 +175,26 @@ impl Daemon {
             targets: self.ledger.targets.clone(),
         };
         self.status.send_replace(status);
+    }
+
+    /// Looks whether audio is still read and written, and feeds systemd's watchdog only then.
+    fn feel_pulses(&mut self, now: MonoTime) {
+        let (spool, media) = (&mut self.ledger.spool_pulse, &mut self.ledger.media_pulse);
+        match (spool.beat(now, self.spool.counters().turns.load(Relaxed)), spool.hangs) {
+            (true, true) => tracing::error!("the disk has not answered for {HANGS_AFTER:?}: new calls get 503; check its health"),
+            (true, false) => tracing::info!("the disk answers again"),
+            (false, _) => {}
+        }
+        match (media.beat(now, self.media.sweeps().load(Relaxed)), media.hangs) {
+            (true, true) => {
+                tracing::error!("no audio has been read for {HANGS_AFTER:?}: new calls get 503; systemd restarts the daemon")
+            }
+            (true, false) => tracing::info!("audio is read again"),
+            (false, _) => {}
+        }
+        if !spool.hangs && !media.hangs {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]); // without systemd there is nobody to tell
+        }
     }
 
     fn disk(&self) -> Disk {
@@ -213,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spool_that_hangs_is_noticed_and_a_slow_one_is_not() {
+    fn a_thread_that_hangs_is_noticed_and_a_slow_one_is_not() {
         let second = |s: u64| MonoTime(s * 1_000_000);
         let mut pulse = Pulse::default();
         let mut beat = |s, turns| {

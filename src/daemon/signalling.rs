@@ -280,7 +280,10 @@ impl Daemon {
     /// Carries out what the recordings ask of SIP, media and spool.
     pub(super) fn carry_out(&mut self, now: Now, action: Action) {
         match action {
-            Action::Describe(recording) => self.describe(recording),
+            Action::Describe(recording) => {
+                self.tell_cti(&recording);
+                self.describe(recording);
+            }
             Action::Close(stream) => self.media.close(stream),
             Action::Probe(session) => self.sip.endpoint().probe(now.mono, DialogId(session.0)),
             Action::Bye(session) => {

@@ -3,7 +3,6 @@
 //! Every file is written under a temporary name, made durable, then named; `recording.json` comes last, so a folder that has one
 //! is complete. A crash in between costs nothing: the next try writes the same bytes again.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -13,12 +12,12 @@ use std::time::Duration;
 use tokio::sync::mpsc as events;
 use tracing::{info, warn};
 
-use super::encode::{Routes, Survey, encode};
+use super::encode::{Routes, audio_end, encode, span};
 use super::jobs::{Job, Jobs};
 use super::metadata::{self, BoxFacts};
 use super::verify::{Checked, Manifest, Verification, compare};
 use crate::clock::Now;
-use crate::files::{self, Hashing};
+use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
 use crate::model::{BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage};
 
@@ -159,7 +158,7 @@ impl Worker {
     }
 
     fn work(&mut self, job: Job) -> Event {
-        match finish(&self.config, &*self.source, &job.recording) {
+        match finish(&self.config, &System, &*self.source, &job.recording) {
             Ok(finished) => {
                 info!(recording = %finished.id, path = finished.path(), "finished");
                 Event::Finished(Box::new(finished))
@@ -177,39 +176,47 @@ impl Worker {
     }
 }
 
-/// Finishes one recording.
-fn finish(config: &Config, source: &dyn BlockSource, recording: &Recording) -> Result<Recording, FinishError> {
+/// Finishes one recording at stage `Ended`: the work of the thread. Doing it again is harmless. Gives it at stage `Finished`.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn finish(
+    config: &Config,
+    fs: &dyn FileSystem,
+    source: &dyn BlockSource,
+    recording: &Recording,
+) -> Result<Recording, FinishError> {
     let mut finished = recording.clone();
     finished.stage = Stage::Finished;
     let folder = config.finished_dir.join(recording.path());
-    files::create_folder(&config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
-    if let Some(files) = already_finished(&folder, recording)? {
+    files::create_folder(fs, &config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
+    if let Some(files) = already_finished(fs, &folder, recording)? {
         finished.files = files;
         return Ok(finished);
     }
 
     let routes = Routes::new(recording);
-    let blocks = || source.blocks(recording.no).map_err(FinishError::Spool);
-    let survey = Survey::new(&routes, blocks()?);
-    if let Some(first) = &survey.first_damage {
+    let mut blocks = source.blocks(recording.no).map_err(FinishError::Spool)?;
+    let span = span(recording, audio_end(&routes, &mut *blocks));
+    let all = (0..blocks.count()).map(|index| blocks.read(index));
+    let (audio, encoded) = write_file(fs, &folder, AUDIO, |out| encode(recording, &routes, span, all, out))?;
+    if let Some(first) = &encoded.first_damage {
         finished.flag(Flag::Damaged);
-        warn!(recording = %recording.id, pieces = survey.damaged, %first, "audio can no longer be read; it is silence now");
+        warn!(recording = %recording.id, pieces = encoded.damaged, %first, "audio can no longer be read; it is silence now");
     }
-    let blocks = blocks()?;
-    let (audio, encoded) = write_file(&folder, AUDIO, |out| encode(recording, &routes, &survey, blocks, out))?;
     if encoded.misplaced > 0 {
         warn!(recording = %recording.id, samples = encoded.misplaced, "blocks of an unknown leg or out of order are left out");
     }
-    let json = metadata::render(&config.facts, &finished, &encoded, survey.damaged, &audio);
-    let (metadata, ()) = write_file(&folder, METADATA, |out| out.write_all(&json))?;
+    let json = metadata::render(&config.facts, &finished, &encoded, &audio);
+    let (metadata, ()) = write_file(fs, &folder, METADATA, |out| out.write_all(&json))?;
     finished.files = vec![audio, metadata];
     Ok(finished)
 }
 
 /// The files of a folder that an earlier run finished, just before it could say so. Written again if they are not intact.
-fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<FileFact>>, FinishError> {
+fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -> Result<Option<Vec<FileFact>>, FinishError> {
     let conflict = |found| FinishError::Conflict { path: folder.to_path_buf(), found };
-    let json = match read_metadata(folder) {
+    let json = match read_metadata(fs, folder) {
         Ok(json) => json,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(file_error(folder)(e)),
@@ -219,10 +226,10 @@ fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<F
     if (id.as_str(), start_time, *recording_no) != (&*recording.id.0, &recording.started.to_string(), recording.no.0) {
         return Err(conflict(format!("recording {id} no. {recording_no} of {start_time}")));
     }
-    if !check(folder, &manifest).map_err(file_error(folder))?.is_intact() {
+    if !check(fs, folder, &manifest).map_err(file_error(folder))?.is_intact() {
         return Ok(None);
     }
-    files::sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
+    fs.sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
     let digest = files::digest(json.as_slice()).map_err(file_error(folder))?;
     manifest.files.push(fact(METADATA, digest));
     Ok(Some(manifest.files))
@@ -233,15 +240,16 @@ fn already_finished(folder: &Path, recording: &Recording) -> Result<Option<Vec<F
 /// # Errors
 /// A file cannot be read, or `recording.json` is none (`InvalidData`).
 pub fn verify_folder(folder: &Path) -> io::Result<Verification> {
-    let manifest = Manifest::read(&read_metadata(folder)?)
+    let fs = &System;
+    let manifest = Manifest::read(&read_metadata(fs, folder)?)
         .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, format!("{METADATA}: {what}")))?;
-    check(folder, &manifest)
+    check(fs, folder, &manifest)
 }
 
-fn check(folder: &Path, manifest: &Manifest) -> io::Result<Verification> {
+fn check(fs: &dyn FileSystem, folder: &Path, manifest: &Manifest) -> io::Result<Verification> {
     let mut files = Vec::new();
     for expected in &manifest.files {
-        let found = match File::open(folder.join(&expected.name)) {
+        let found = match fs.open(&folder.join(&expected.name)) {
             Ok(file) => Some(files::digest(file)?),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
@@ -252,27 +260,28 @@ fn check(folder: &Path, manifest: &Manifest) -> io::Result<Verification> {
 }
 
 /// `recording.json`, as far as it can be one.
-fn read_metadata(folder: &Path) -> io::Result<Vec<u8>> {
+fn read_metadata(fs: &dyn FileSystem, folder: &Path) -> io::Result<Vec<u8>> {
     let mut json = Vec::new();
-    File::open(folder.join(METADATA))?.take(MAX_METADATA_BYTES).read_to_end(&mut json)?;
+    fs.open(&folder.join(METADATA))?.take(MAX_METADATA_BYTES).read_to_end(&mut json)?;
     Ok(json)
 }
 
 /// Writes `name` in `folder` under a temporary name, makes it durable and gives it its name.
 fn write_file<T>(
+    fs: &dyn FileSystem,
     folder: &Path,
     name: &str,
-    write: impl FnOnce(&mut BufWriter<Hashing<File>>) -> io::Result<T>,
+    write: impl FnOnce(&mut BufWriter<Hashing<Box<dyn NewFile>>>) -> io::Result<T>,
 ) -> Result<(FileFact, T), FinishError> {
     let temporary = folder.join(files::temporary_name(name));
     let path = folder.join(name);
     let written = || -> io::Result<(FileFact, T)> {
-        let mut out = BufWriter::with_capacity(WRITE_BYTES, Hashing::new(files::create_temporary(&temporary)?));
+        let mut out = BufWriter::with_capacity(WRITE_BYTES, Hashing::new(files::create_temporary(fs, &temporary)?));
         let result = write(&mut out)?;
         let (file, digest) = out.into_inner()?.finish();
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        files::sync_folder(folder)?;
+        file.sync()?;
+        fs.rename(&temporary, &path)?;
+        fs.sync_folder(folder)?;
         Ok((fact(name, digest), result))
     };
     written().map_err(file_error(&path))

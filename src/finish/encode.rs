@@ -1,8 +1,8 @@
 //! The blocks of a call -> one stereo WAV of its own law, bit by bit as it came. Pure: blocks in, bytes out; never more than
 //! a second of audio in memory, however long the call.
 //!
-//! The blocks are read twice. [`Survey`] learns how far the audio reaches, because the file's head states its length and the
-//! checksum is taken while writing; [`encode`] then writes.
+//! The file's head states its length, and the checksum is taken while writing. So the last blocks are read first, to learn how
+//! far the audio reaches ([`audio_end`]); then [`encode`] goes through all of them once.
 //!
 //! The file begins when the first session was accepted and ends when the last one ended. What arrived later than that is kept
 //! as far as there is any. All bytes are of the law of the first leg; blocks of the other law are converted by
@@ -15,17 +15,14 @@ use std::ops::Range;
 use super::align;
 use super::g711::transcode;
 use super::gaps::{GapFinder, GapList, place_of};
-use super::overlay::{Cell, Overlay, lane_of};
+use super::overlay::{Cell, Overlay};
 use super::wav;
 use crate::model::block::Law;
-use crate::model::{BLOCK_BYTES, BlockNo, Channel, Damage, LegNo, MediaTime, Recording, StoredBlock};
+use crate::model::{BLOCK_BYTES, BlockList, BlockNo, Channel, Damage, LegNo, MediaTime, Recording, StoredBlock};
 
 /// More silence than this after the last audio was no call: the wall clock was set forward in between (a box without a
 /// battery-backed clock wakes up in 1970). Twelve hours, in samples.
 const MAX_SILENT_END: i64 = 12 * 3_600 * MediaTime::RATE;
-
-/// Damaged places kept apart; more run together.
-const MAX_DAMAGED_PLACES: usize = 1_000;
 
 /// Where each leg's audio goes.
 #[derive(Clone, Debug)]
@@ -45,6 +42,11 @@ impl Routes {
         Routes(recording.legs.iter().map(|leg| (leg.no, route(&leg.no, leg.channel))).collect())
     }
 
+    /// How much later than its place a block may be laid, in samples.
+    fn longest_shift(&self) -> i64 {
+        self.0.values().map(|route| route.shift).max().unwrap_or(0)
+    }
+
     /// The pieces of a block with their channel and place on the common clock. A block of a leg that the recording does not
     /// know has none.
     fn pieces<'b>(&self, block: &'b StoredBlock) -> impl Iterator<Item = (Channel, MediaTime, &'b [u8])> + use<'b> {
@@ -60,75 +62,29 @@ impl Routes {
     }
 }
 
-/// What a first look at all blocks tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Where the first audio of each channel lies.
-    pub first: [Option<MediaTime>; 2],
-    /// Where the last audio ends.
-    pub end: Option<MediaTime>,
-    /// Between which places something can no longer be read; ascending, apart from each other.
-    pub damage: Vec<Range<MediaTime>>,
-    /// How many pieces can no longer be read.
-    pub damaged: u64,
-    /// The first of them.
-    pub first_damage: Option<Damage>,
+/// Where the last audio ends. Reads blocks from the last one on until none before it can reach further: mostly two.
+pub fn audio_end(routes: &Routes, blocks: &mut dyn BlockList) -> Option<MediaTime> {
+    let reaches_to = |number| Some(MediaTime(start_of(number).0 + BLOCK_BYTES as i64 + routes.longest_shift()));
+    let mut end = None;
+    for index in (0..blocks.count()).rev() {
+        if blocks.number(index).is_some_and(|number| end >= reaches_to(number)) {
+            break;
+        }
+        if let Ok(block) = blocks.read(index) {
+            let ends = routes.pieces(&block).map(|(_, place, bytes)| MediaTime(place.0 + bytes.len() as i64));
+            end = end.max(ends.max());
+        }
+    }
+    end
 }
 
-impl Survey {
-    /// Looks at all blocks of a recording.
-    pub fn new(routes: &Routes, blocks: impl Iterator<Item = Result<StoredBlock, Damage>>) -> Survey {
-        let mut survey = Survey::default();
-        let mut readable_to = MediaTime(0);
-        let mut damage_pending = false;
-        for block in blocks {
-            let block = match block {
-                Ok(block) => block,
-                Err(damage) => {
-                    survey.damaged += 1;
-                    survey.first_damage.get_or_insert(damage);
-                    damage_pending = true;
-                    continue;
-                }
-            };
-            let block_end = MediaTime(start_of(block.number).0 + BLOCK_BYTES as i64);
-            if std::mem::take(&mut damage_pending) {
-                survey.damage_between(readable_to, block_end);
-            }
-            readable_to = start_of(block.number);
-            survey.look_at(routes, &block);
-        }
-        if damage_pending {
-            survey.damage_between(readable_to, MediaTime(i64::MAX));
-        }
-        survey
-    }
-
-    fn look_at(&mut self, routes: &Routes, block: &StoredBlock) {
-        for (channel, place, bytes) in routes.pieces(block) {
-            let first = &mut self.first[lane_of(channel)];
-            *first = Some(first.map_or(place, |f| f.min(place)));
-            self.end = self.end.max(Some(MediaTime(place.0 + bytes.len() as i64)));
-        }
-    }
-
-    /// The order of the blocks tells only between which two readable ones the damaged one stood, those two included.
-    fn damage_between(&mut self, start: MediaTime, end: MediaTime) {
-        let full = self.damage.len() >= MAX_DAMAGED_PLACES;
-        match self.damage.last_mut() {
-            Some(last) if full || start <= last.end => last.end = end,
-            _ => self.damage.push(start..end),
-        }
-    }
-
-    /// From where to where the file reaches on the recording's time line.
-    pub fn span(&self, recording: &Recording) -> Range<MediaTime> {
-        let start = place_of(recording, recording.started);
-        let audio_end = self.end.unwrap_or(start).max(start);
-        let ended = recording.ended.map_or(audio_end, |ended| place_of(recording, ended));
-        let call_end = if ended.0 - audio_end.0 > MAX_SILENT_END { audio_end } else { ended };
-        start..call_end.max(audio_end)
-    }
+/// From where to where the file reaches on the recording's time line, when its audio ends at `audio_end`.
+pub fn span(recording: &Recording, audio_end: Option<MediaTime>) -> Range<MediaTime> {
+    let start = place_of(recording, recording.started);
+    let audio_end = audio_end.unwrap_or(start).max(start);
+    let ended = recording.ended.map_or(audio_end, |ended| place_of(recording, ended));
+    let call_end = if ended.0 - audio_end.0 > MAX_SILENT_END { audio_end } else { ended };
+    start..call_end.max(audio_end)
 }
 
 /// What became of the blocks.
@@ -142,29 +98,34 @@ pub struct Encoded {
     pub transcoded: u64,
     /// Samples that have no place: of an unknown leg, or out of order. A mistake of the box.
     pub misplaced: u64,
+    /// How many pieces can no longer be read.
+    pub damaged: u64,
+    /// The first of them.
+    pub first_damage: Option<Damage>,
     /// Where which channel is silent.
     pub gaps: GapList,
 }
 
-/// Writes the whole file to `out`.
+/// Writes the whole file to `out`, from `span.start` to `span.end`.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn encode(
     recording: &Recording,
     routes: &Routes,
-    survey: &Survey,
+    span: Range<MediaTime>,
     blocks: impl Iterator<Item = Result<StoredBlock, Damage>>,
     out: &mut impl Write,
 ) -> io::Result<Encoded> {
     let law = recording.legs.first().map_or(Law::Pcmu, |leg| leg.law);
-    let span = survey.span(recording);
-    let mut writer = FrameWriter { law, span: span.clone(), gaps: GapFinder::new(recording, survey, &span), out };
+    let mut writer = FrameWriter { law, span: span.clone(), gaps: GapFinder::new(recording, &span), out };
     writer.out.write_all(&wav::header(law, span.end.0.abs_diff(span.start.0)))?;
 
     let mut overlay = Overlay::new(MediaTime(span.start.0.div_euclid(BLOCK_BYTES as i64) * BLOCK_BYTES as i64));
     let (mut transcoded, mut misplaced) = (0, 0);
-    for block in blocks.flatten() {
+    let mut unreadable = Unreadable::default();
+    for block in blocks {
+        let Some(block) = unreadable.sorted_out(block, &mut writer.gaps) else { continue };
         overlay.advance(start_of(block.number), |place, lanes| writer.frames(place, lanes))?;
         let mut laid = 0;
         for (channel, place, bytes) in routes.pieces(&block) {
@@ -174,8 +135,50 @@ pub fn encode(
         misplaced += (block.bytes.len() - laid) as u64;
         transcoded += if block.law == law { 0 } else { laid as u64 };
     }
+    unreadable.ends(&mut writer.gaps);
     overlay.advance(span.end, |place, lanes| writer.frames(place, lanes))?;
-    Ok(Encoded { law, transcoded, misplaced, gaps: writer.gaps.finish(span.end), span })
+    let Unreadable { pieces: damaged, first: first_damage, .. } = unreadable;
+    Ok(Encoded { law, transcoded, misplaced, damaged, first_damage, gaps: writer.gaps.finish(span.end), span })
+}
+
+/// What can no longer be read. The order of the blocks tells only between which two readable ones it stood, those two
+/// included.
+#[derive(Default)]
+struct Unreadable {
+    pieces: u64,
+    first: Option<Damage>,
+    /// Where the last readable block begins.
+    readable_to: MediaTime,
+    is_pending: bool,
+}
+
+impl Unreadable {
+    /// Counts a damaged block; gives a readable one back.
+    fn sorted_out(&mut self, block: Result<StoredBlock, Damage>, gaps: &mut GapFinder) -> Option<StoredBlock> {
+        match block {
+            Ok(block) => {
+                let start = start_of(block.number);
+                if std::mem::take(&mut self.is_pending) {
+                    gaps.damaged(self.readable_to..MediaTime(start.0 + BLOCK_BYTES as i64));
+                }
+                self.readable_to = start;
+                Some(block)
+            }
+            Err(damage) => {
+                self.pieces += 1;
+                self.first.get_or_insert(damage);
+                self.is_pending = true;
+                None
+            }
+        }
+    }
+
+    /// No block is left.
+    fn ends(&self, gaps: &mut GapFinder) {
+        if self.is_pending {
+            gaps.damaged(self.readable_to..MediaTime(i64::MAX));
+        }
+    }
 }
 
 /// Where a block begins.
@@ -215,22 +218,22 @@ mod tests {
 
     use super::*;
     use crate::finish::gaps::{Gap, GapReason};
-    use crate::finish::testing::{ORIGIN, block, damage, full_block, leg, recording};
+    use crate::finish::testing::{Listed, ORIGIN, block, damage, full_block, leg, recording};
     use crate::model::WallTime;
 
     type Blocks = Vec<Result<StoredBlock, Damage>>;
 
-    fn encoded(recording: &Recording, blocks: &Blocks) -> (Vec<u8>, Encoded, Survey) {
+    fn encoded(recording: &Recording, blocks: &Blocks) -> (Vec<u8>, Encoded) {
         let routes = Routes::new(recording);
-        let survey = Survey::new(&routes, blocks.iter().cloned());
+        let span = span(recording, audio_end(&routes, &mut Listed::new(blocks)));
         let mut file = Vec::new();
-        let encoded = encode(recording, &routes, &survey, blocks.iter().cloned(), &mut file).unwrap();
-        (file, encoded, survey)
+        let encoded = encode(recording, &routes, span, blocks.iter().cloned(), &mut file).unwrap();
+        (file, encoded)
     }
 
     #[test]
     fn every_byte_of_a_call_of_one_millisecond() {
-        let (file, encoded, _) =
+        let (file, encoded) =
             encoded(&recording(1, "a", 1), &vec![Ok(block(0, 0, &[(0, 3), (5, 1)], 0x40)), Ok(block(1, 0, &[(1, 2)], 0x80))]);
         let (header, data) = file.split_at(wav::HEADER_BYTES);
         assert_eq!(header, wav::header(Law::Pcmu, 8));
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_call_without_any_audio_is_silence_of_its_length() {
-        let (file, encoded, _) = encoded(&recording(1, "a", 1_020), &Blocks::new());
+        let (file, encoded) = encoded(&recording(1, "a", 1_020), &Blocks::new());
         assert_eq!(file.len(), wav::HEADER_BYTES + 2 * 8_160);
         assert!(file[wav::HEADER_BYTES..].iter().all(|byte| *byte == 0xFF));
         let whole = MediaTime(0)..MediaTime(8_160);
@@ -254,7 +257,7 @@ mod tests {
     fn the_head_before_the_start_is_cut_and_late_audio_is_kept() {
         let mut call = recording(1, "a", 500);
         call.started = ORIGIN.plus_micros(1_000);
-        let (file, encoded, _) = encoded(&call, &vec![Ok(full_block(0, 0)), Ok(block(0, 1, &[(0, 24)], 9))]);
+        let (file, encoded) = encoded(&call, &vec![Ok(full_block(0, 0)), Ok(block(0, 1, &[(0, 24)], 9))]);
         assert_eq!(encoded.span, MediaTime(8)..MediaTime(4_024));
         let data = &file[wav::HEADER_BYTES..];
         assert_eq!(data.len(), 2 * 4_016);
@@ -266,10 +269,10 @@ mod tests {
     fn a_wall_clock_set_forward_in_mid_call_makes_no_endless_file() {
         let mut call = recording(1, "a", 0);
         call.ended = Some(ORIGIN.plus_micros(56 * 365 * 86_400 * 1_000_000));
-        let (_, encoded, _) = encoded(&call, &vec![Ok(full_block(0, 3))]);
+        let (_, encoded) = encoded(&call, &vec![Ok(full_block(0, 3))]);
         assert_eq!(encoded.span.end, MediaTime(16_000));
         call.ended = Some(WallTime(i64::MIN));
-        assert_eq!(Survey::default().span(&call), MediaTime(0)..MediaTime(0));
+        assert_eq!(span(&call, None), MediaTime(0)..MediaTime(0));
     }
 
     #[test]
@@ -277,12 +280,12 @@ mod tests {
         let mut other_law = block(1, 0, &[(0, 2)], 0);
         other_law.law = Law::Pcma;
         other_law.bytes = vec![0xD5, 0x2A];
-        let (file, encoded, _) = encoded(&recording(1, "a", 1), &vec![Ok(other_law)]);
+        let (file, encoded) = encoded(&recording(1, "a", 1), &vec![Ok(other_law)]);
         assert_eq!(encoded.transcoded, 2);
         assert_eq!(file[wav::HEADER_BYTES..][..4], [0xFF, 0xFE, 0xFF, 0x00]);
         let mut a_law = recording(1, "a", 1);
         a_law.legs[0].law = Law::Pcma;
-        let (file, encoded, _) = super::tests::encoded(&a_law, &Blocks::new());
+        let (file, encoded) = super::tests::encoded(&a_law, &Blocks::new());
         assert_eq!((encoded.law, file[20], file[wav::HEADER_BYTES]), (Law::Pcma, 6, 0xD5));
     }
 
@@ -291,7 +294,7 @@ mod tests {
         let mut call = recording(1, "a", 1);
         call.legs.push(leg(2, Channel::Recorded));
         let blocks = vec![Ok(block(0, 0, &[(0, 6)], 0)), Ok(block(2, 0, &[(2, 2)], 0x70))];
-        let (file, ..) = encoded(&call, &blocks);
+        let (file, _) = encoded(&call, &blocks);
         let recorded: Vec<u8> = file[wav::HEADER_BYTES..].iter().step_by(2).copied().collect();
         assert_eq!(recorded, [0, 1, 0x72, 0x73, 4, 5, 0xFF, 0xFF]);
     }
@@ -299,9 +302,8 @@ mod tests {
     #[test]
     fn damage_lies_between_the_blocks_around_it() {
         let blocks = vec![Ok(full_block(0, 0)), Ok(full_block(0, 1)), damage(), damage(), Ok(full_block(0, 4)), damage()];
-        let (_, encoded, survey) = encoded(&recording(1, "a", 3_000), &blocks);
-        assert_eq!(survey.damaged, 3);
-        assert_eq!(survey.damage, [MediaTime(4_000)..MediaTime(i64::MAX)]);
+        let (_, encoded) = encoded(&recording(1, "a", 3_000), &blocks);
+        assert_eq!((encoded.damaged, encoded.first_damage), (3, damage().err()));
         let recorded: Vec<_> = encoded.gaps.gaps.iter().filter(|gap| gap.channel == Channel::Recorded).collect();
         let gap = |place| Gap { channel: Channel::Recorded, place, reason: GapReason::Damage };
         assert_eq!(recorded, [&gap(MediaTime(8_000)..MediaTime(16_000)), &gap(MediaTime(20_000)..MediaTime(24_000))]);
@@ -312,7 +314,7 @@ mod tests {
         let mut torn = block(1, 0, &[(0, 4)], 0);
         torn.bytes.truncate(3);
         let blocks = vec![Ok(block(9, 0, &[(0, 5)], 0)), Ok(torn), Ok(full_block(0, 1)), Ok(block(1, 0, &[(0, 2)], 0))];
-        let (_, encoded, _) = encoded(&recording(1, "a", 1_000), &blocks);
+        let (_, encoded) = encoded(&recording(1, "a", 1_000), &blocks);
         assert_eq!(encoded.misplaced, 5 + 3 + 2);
     }
 
@@ -366,7 +368,7 @@ mod tests {
             let end = end.max(audio_end).max(start);
             frames.resize(end.max(frames.len()), [0xFF; 2]);
 
-            let (file, encoded, _) = encoded(&call, &blocks.into_iter().map(Ok).collect());
+            let (file, encoded) = encoded(&call, &blocks.into_iter().map(Ok).collect());
             prop_assert_eq!(&file[..wav::HEADER_BYTES], wav::header(Law::Pcmu, (end - start) as u64));
             prop_assert_eq!(&file[wav::HEADER_BYTES..], frames[start..end].as_flattened());
             prop_assert_eq!(encoded.misplaced, 0);

@@ -7,12 +7,14 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::encode::Survey;
 use super::overlay::lane_of;
 use crate::model::{Channel, EndReason, Leg, MaskKind, MediaTime, Recording, WallTime};
 
 /// Gaps listed at most; what comes after them is only counted.
 pub const MAX_GAPS: usize = 10_000;
+
+/// Damaged places kept apart; more run together.
+const MAX_DAMAGED_PLACES: usize = 1_000;
 
 /// A longer silence is no packet loss.
 const LONGEST_LOSS: i64 = MediaTime::RATE;
@@ -68,6 +70,8 @@ pub struct GapFinder {
 struct LaneGaps {
     channel: Channel,
     reasons: Reasons,
+    /// Something came already.
+    has_begun: bool,
     /// Where the present silence began.
     silent_since: Option<MediaTime>,
     /// The last gap, which the next may continue.
@@ -76,12 +80,17 @@ struct LaneGaps {
 
 impl GapFinder {
     /// For the audio at `span` of `recording`.
-    pub fn new(recording: &Recording, survey: &Survey, span: &Range<MediaTime>) -> GapFinder {
+    pub fn new(recording: &Recording, span: &Range<MediaTime>) -> GapFinder {
         let lane = |channel| {
-            let reasons = Reasons::new(recording, channel, survey, span);
-            LaneGaps { channel, reasons, silent_since: None, last: None }
+            let reasons = Reasons::new(recording, channel, span);
+            LaneGaps { channel, reasons, has_begun: false, silent_since: None, last: None }
         };
         GapFinder { lanes: [lane(Channel::Recorded), lane(Channel::Other)], list: GapList::default() }
+    }
+
+    /// Something can no longer be read that stood between these places; they lie behind all that was told so far.
+    pub fn damaged(&mut self, place: Range<MediaTime>) {
+        self.lanes.iter_mut().for_each(|lane| lane.reasons.damaged(place.clone()));
     }
 
     /// The next samples of `channel`, which begin at `place`: whether each one came.
@@ -93,12 +102,14 @@ impl GapFinder {
                 (true, Some(_)) => lane.silence_ends(MediaTime(at), &mut self.list),
                 _ => {}
             }
+            lane.has_begun |= came;
         }
     }
 
     /// The call is over at `end`.
     pub fn finish(mut self, end: MediaTime) -> GapList {
         for lane in &mut self.lanes {
+            lane.has_begun = true; // nothing will: so that is no beginning
             lane.silence_ends(end, &mut self.list);
             if let Some(last) = lane.last.take() {
                 self.list.push(last);
@@ -113,6 +124,9 @@ impl LaneGaps {
     /// Cuts the silence into pieces of one reason each.
     fn silence_ends(&mut self, end: MediaTime, list: &mut GapList) {
         let Some(mut at) = self.silent_since.take() else { return };
+        if !self.has_begun {
+            self.reasons.first_audio(end);
+        }
         while at < end {
             let (reason, until) = self.reasons.at(at, end);
             self.add(Gap { channel: self.channel, place: at..until, reason }, list);
@@ -145,6 +159,7 @@ impl GapList {
 /// What explains silence on one channel, in order of precedence. Each list is ascending and does not overlap itself.
 struct Reasons {
     explained: [Vec<(Range<MediaTime>, GapReason)>; 4],
+    start: MediaTime,
     /// When the box came back from a restart; the silence around such a moment is due to it.
     restarts: Vec<MediaTime>,
     end: MediaTime,
@@ -152,18 +167,26 @@ struct Reasons {
 }
 
 impl Reasons {
-    fn new(recording: &Recording, channel: Channel, survey: &Survey, span: &Range<MediaTime>) -> Reasons {
+    fn new(recording: &Recording, channel: Channel, span: &Range<MediaTime>) -> Reasons {
         let legs: Vec<&Leg> = recording.legs.iter().filter(|leg| leg.channel == channel).collect();
-        let first_audio = survey.first[lane_of(channel)].unwrap_or(span.start);
-        let explained = [
-            pauses(recording, &legs, span),
-            without_session(recording, &legs, span),
-            survey.damage.iter().map(|place| (place.clone(), GapReason::Damage)).collect(),
-            vec![(span.start..first_audio, GapReason::NotStarted)],
-        ];
+        let explained = [pauses(recording, &legs, span), without_session(recording, &legs, span), Vec::new(), Vec::new()];
         let lost = |leg: &&Leg| leg.counters.lost > 0 || leg.counters.overrun > 0 || leg.counters.kernel_drops > 0;
         let restarts = recording.restarts.iter().map(|time| place_of(recording, *time)).collect();
-        Reasons { explained, restarts, end: span.end, counted_loss: legs.iter().any(lost) }
+        Reasons { explained, restarts, start: span.start, end: span.end, counted_loss: legs.iter().any(lost) }
+    }
+
+    fn damaged(&mut self, place: Range<MediaTime>) {
+        let [_, _, damage, _] = &mut self.explained;
+        let is_full = damage.len() >= MAX_DAMAGED_PLACES;
+        match damage.last_mut() {
+            Some((last, _)) if is_full || place.start <= last.end => last.end = place.end,
+            _ => damage.push((place, GapReason::Damage)),
+        }
+    }
+
+    fn first_audio(&mut self, at: MediaTime) {
+        let [.., not_started] = &mut self.explained;
+        *not_started = vec![(self.start..at, GapReason::NotStarted)];
     }
 
     /// Why it is silent at `at`, and up to where (`end` at most) that is the reason.
@@ -243,10 +266,9 @@ mod tests {
 
     /// The gaps of channel 1 of a call of 10 s, of which `audio` came (from, to; in samples).
     fn gaps(call: &Recording, audio: &[(i64, i64)], damage: &[Range<MediaTime>]) -> Vec<(i64, i64, GapReason)> {
-        let first = audio.first().map(|(from, _)| MediaTime(*from));
-        let survey = Survey { first: [first, None], damage: damage.to_vec(), ..Survey::default() };
         let span = MediaTime(0)..MediaTime(10 * SECOND);
-        let mut finder = GapFinder::new(call, &survey, &span);
+        let mut finder = GapFinder::new(call, &span);
+        damage.iter().for_each(|place| finder.damaged(place.clone()));
         let came = (0..10 * SECOND).map(|at| audio.iter().any(|(from, to)| (*from..*to).contains(&at)));
         finder.samples(Channel::Recorded, span.start, came);
         let list = finder.finish(span.end);
@@ -345,7 +367,7 @@ mod tests {
     #[test]
     fn more_gaps_than_anyone_reads_are_only_counted() {
         let span = MediaTime(0)..MediaTime(0);
-        let mut finder = GapFinder::new(&call(), &Survey::default(), &span);
+        let mut finder = GapFinder::new(&call(), &span);
         finder.samples(Channel::Other, MediaTime(0), (0..30_000).map(|at| at % 2 == 0));
         let list = finder.finish(MediaTime(30_000));
         assert_eq!((list.gaps.len(), list.left_out), (MAX_GAPS, 5_000));

@@ -11,6 +11,7 @@ use super::encode::Encoded;
 use crate::model::recording::FileFact;
 use crate::model::{MaskKind, MediaTime, Recording, WallTime};
 
+mod conversation;
 mod nearend;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ pub struct BoxFacts {
 }
 
 /// The content of `recording.json` for the finished `audio`.
-pub fn render(facts: &BoxFacts, recording: &Recording, encoded: &Encoded, damaged: u64, audio: &FileFact) -> Vec<u8> {
+pub fn render(facts: &BoxFacts, recording: &Recording, encoded: &Encoded, audio: &FileFact) -> Vec<u8> {
     let start = encoded.span.start;
     let length = MediaTime(encoded.span.end.0.saturating_sub(start.0));
     let stop_time = Iso(recording.ended.unwrap_or(recording.started.plus_micros(length.0.saturating_mul(125))));
@@ -43,7 +44,7 @@ pub fn render(facts: &BoxFacts, recording: &Recording, encoded: &Encoded, damage
         stop_time,
         media_files: [media_file(recording, audio, length, stop_time)],
         event_history: [],
-        nearend: Nearend::new(facts, recording, encoded, damaged, audio),
+        nearend: Nearend::new(facts, recording, encoded, audio),
     };
     let mut json = serde_json::to_vec_pretty(&document).expect("all map keys are strings, and memory takes every write");
     json.push(b'\n');

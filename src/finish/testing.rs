@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::block::Law;
 use crate::model::recording::Dialect;
 use crate::model::{
-    BLOCK_BYTES, BlockNo, BlockSource, CallUuid, Channel, Damage, EndReason, Leg, LegCounters, LegNo, Recording, RecordingId,
-    RecordingNo, Run, Stage, StoredBlock, TenantId, WallTime,
+    BLOCK_BYTES, BlockList, BlockNo, BlockSource, CallUuid, Channel, Damage, EndReason, Leg, LegCounters, LegNo, Recording,
+    RecordingId, RecordingNo, Run, Stage, StoredBlock, TenantId, WallTime,
 };
 
 /// 2026-03-02T14:05:59.500Z, on the block grid.
@@ -53,6 +53,7 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         parameters: BTreeMap::new(),
         headers: Vec::new(),
         notes: Vec::new(),
+        conversation: None,
         files: Vec::new(),
         arrived_at: Vec::new(),
         sessions: Vec::new(),
@@ -78,8 +79,38 @@ pub(crate) fn full_block(leg: u8, number: u32) -> StoredBlock {
 pub(crate) struct Blocks(pub(crate) Vec<Result<StoredBlock, Damage>>);
 
 impl BlockSource for Blocks {
-    fn blocks(&self, _no: RecordingNo) -> std::io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>> {
-        Ok(Box::new(self.0.iter().cloned()))
+    fn blocks(&self, _no: RecordingNo) -> std::io::Result<Box<dyn BlockList + '_>> {
+        Ok(Box::new(Listed::new(&self.0)))
+    }
+}
+
+/// The blocks of one recording in it. A damaged one is taken to stand where the next readable one does.
+pub(crate) struct Listed<'a>(Vec<(BlockNo, &'a Result<StoredBlock, Damage>)>);
+
+impl Listed<'_> {
+    pub(crate) fn new(blocks: &[Result<StoredBlock, Damage>]) -> Listed<'_> {
+        let mut numbered = Vec::new();
+        let mut next = BlockNo(u32::MAX);
+        for block in blocks.iter().rev() {
+            next = block.as_ref().map_or(next, |block| block.number);
+            numbered.push((next, block));
+        }
+        numbered.reverse();
+        Listed(numbered)
+    }
+}
+
+impl BlockList for Listed<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn number(&self, index: usize) -> Option<BlockNo> {
+        self.0.get(index).map(|(number, _)| *number)
+    }
+
+    fn read(&mut self, index: usize) -> Result<StoredBlock, Damage> {
+        self.0[index].1.clone()
     }
 }
 

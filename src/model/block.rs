@@ -135,11 +135,27 @@ pub struct StoredBlock {
 
 /// Where stored blocks come from: the spool, or a copy of one. All that `finish` knows of it.
 pub trait BlockSource: Send {
-    /// The blocks of a recording, ordered by (block number, leg, order of writing), read one by one.
+    /// The blocks of a recording, ordered by (block number, leg, order of writing).
     ///
     /// # Errors
-    /// When the list of its blocks cannot be read; a block that cannot be read is an item of the iterator.
-    fn blocks(&self, no: RecordingNo) -> std::io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>>;
+    /// When the list of its blocks cannot be read.
+    fn blocks(&self, no: RecordingNo) -> std::io::Result<Box<dyn BlockList + '_>>;
+}
+
+/// The blocks of one recording: known by their numbers, read one by one and only when they are wanted.
+pub trait BlockList {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The block number of one of them, counted from 0; ascending. The same number may be there several times: of several
+    /// legs, or in parts.
+    fn number(&self, index: usize) -> Option<BlockNo>;
+
+    /// Reads one of them.
+    ///
+    /// # Errors
+    /// When it can no longer be read.
+    fn read(&mut self, index: usize) -> Result<StoredBlock, Damage>;
 }
 
 /// A stored block that can no longer be read; its time is silence.

@@ -3,6 +3,8 @@
 //! Pure data. A station may use every type here; no type here knows a station.
 
 pub mod block;
+pub mod call_facts;
+pub mod conversation;
 pub mod dialog;
 pub mod g711;
 pub mod id;
@@ -10,7 +12,9 @@ pub mod recording;
 pub mod stream;
 pub mod time;
 
-pub use block::{BLOCK_BYTES, Block, BlockSource, Damage, Run, StoredBlock};
+pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
+pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
+pub use conversation::Conversation;
 pub use dialog::{LocalDescription, SavedDialog};
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};

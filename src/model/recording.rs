@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
+use super::{CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct Recording {
     /// What was said in-dialog: INFO bodies, SIPREC metadata documents, in order.
     #[serde(default)]
     pub notes: Vec<Note>,
+    /// What the switch's side knows of the call; none: it knows nothing.
+    #[serde(default)]
+    pub conversation: Option<Box<Conversation>>,
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
@@ -84,7 +87,11 @@ pub enum Dialect {
     Msr,
     /// RFC 7866.
     Siprec,
-    /// An INVITE with audio that is neither; recorded all the same.
+    /// Network recording of Cisco CUBE.
+    Cube,
+    /// The built-in bridge of a telephone at Cisco Unified CM.
+    Cucm,
+    /// An INVITE with audio that is none of these; recorded all the same.
     Plain,
 }
 
@@ -304,7 +311,7 @@ pub enum Flag {
     ChannelsByOrder,
     /// A recording of this id had already been finished; this one carries on as a part of its own.
     LaterPart,
-    /// The SIPREC metadata could not be read in full; the raw bytes are kept.
+    /// The SIPREC metadata could not be read in full, or leaves open who speaks on which stream; the raw bytes are kept.
     MetadataIncomplete,
     /// The box was down for a part of the call.
     Interrupted,

@@ -81,7 +81,8 @@ impl WallTime {
         self.timestamp().strftime("%Y-%m-%d").to_string()
     }
 
-    fn timestamp(self) -> jiff::Timestamp {
+    /// As the calendar library counts.
+    pub fn timestamp(self) -> jiff::Timestamp {
         // Out of jiff's years −9999…9999 only with a broken clock: shown as 1970, never a panic.
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }

@@ -15,6 +15,7 @@
 //! | [`rtcp`], [`stream`], [`sender`] | packets, and when each is due | RFC 3550 |
 //! | [`scenario`], [`summary`] | a whole run, and what came of it | |
 //! | [`driver`] | sockets, files and the loop; [`run`] | |
+//! | [`switch`] | a simulated SIP Server, which plays call scenarios beside it | docs/cti.md |
 //!
 //! In: [`Options`]. Out: SIP, RTP and RTCP towards the recorder.
 
@@ -34,6 +35,7 @@ pub mod sender;
 pub mod siprec;
 pub mod stream;
 pub mod summary;
+pub mod switch;
 
 pub use driver::{Error, run};
 pub use options::Options;

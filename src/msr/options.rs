@@ -42,6 +42,8 @@ pub struct Options {
     pub seed: u64,
     /// Recording id to use instead of a new one (one call only): continues that recording.
     pub recording_id: Option<String>,
+    /// Who speaks; none: made up.
+    pub parties: Option<Parties>,
     /// When the second session of [`Mode::TwoSession`] comes.
     pub second_leg: SecondLeg,
     /// At the end of a call, fall silent without BYE.
@@ -58,6 +60,25 @@ pub struct Options {
     pub local: Option<IpAddr>,
     /// Folder for what a perfect recorder would have on each channel.
     pub dump: Option<PathBuf>,
+}
+
+/// Who speaks in a call, and what the switch calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parties {
+    /// CallUUID.
+    pub call_uuid: String,
+    /// ConnID.
+    pub conn_id: String,
+    /// DN of the recorded party.
+    pub recorded_dn: String,
+    /// DN or number of the other.
+    pub other_dn: String,
+    /// The agent at the recorded DN; may be empty.
+    pub agent_id: String,
+    /// Caller's number.
+    pub ani: String,
+    /// Dialled number.
+    pub dnis: String,
 }
 
 /// Where the recorder is.
@@ -144,6 +165,7 @@ impl Options {
             impairments: Impairments::default(),
             seed: 1,
             recording_id: None,
+            parties: None,
             second_leg: SecondLeg::default(),
             vanish: false,
             delayed_offer: false,

@@ -21,6 +21,8 @@ pub struct CallPlan {
     pub recorded_dn: String,
     /// DN of the other party, a customer's number.
     pub other_dn: String,
+    /// Caller's number.
+    pub ani: String,
     /// Login of the agent.
     pub agent_id: String,
     /// Number that the customer dialled.
@@ -49,20 +51,24 @@ impl CallPlan {
     pub fn new(options: &Options, number: u32, wall: WallTime, ids: &mut Rng) -> CallPlan {
         let stamp = wall.to_string(); // 2026-03-02T14:05:59.120Z
         let (date, time) = (stamp.get(..10).unwrap_or_default(), stamp.get(11..19).unwrap_or_default());
-        let call_uuid = match options.recording_id.as_deref().and_then(call_uuid_of) {
-            Some(continued) => continued.to_owned(),
+        let known = options.parties.as_ref();
+        let call_uuid = match known.map(|parties| &*parties.call_uuid).or(options.recording_id.as_deref().and_then(call_uuid_of))
+        {
+            Some(known) => known.to_owned(),
             None => text(ids, 32, b"0123456789ABCDEFGHIJKLMNOPQRSTUV"),
         };
+        let customer = || format!("555{:04}", 100 + number % 9_900);
         let new_id = || format!("{call_uuid}_{date}_{}", time.replace(':', "-"));
         CallPlan {
             recording_id: options.recording_id.clone().unwrap_or_else(new_id),
             call_uuid: call_uuid.clone(),
             datetime: format!("{date}T{time}Z"),
-            recorded_dn: (7_001 + number % 1_000).to_string(),
-            other_dn: format!("555{:04}", 100 + number % 9_900),
-            agent_id: format!("agent_{}", 1 + number % 1_000),
-            dnis: "8005550199".to_owned(),
-            conn_id: format!("{:016x}", ids.u64(..)),
+            recorded_dn: known.map_or_else(|| (7_001 + number % 1_000).to_string(), |known| known.recorded_dn.clone()),
+            other_dn: known.map_or_else(customer, |known| known.other_dn.clone()),
+            ani: known.map_or_else(customer, |known| known.ani.clone()),
+            agent_id: known.map_or_else(|| format!("agent_{}", 1 + number % 1_000), |known| known.agent_id.clone()),
+            dnis: known.map_or_else(|| "8005550199".to_owned(), |known| known.dnis.clone()),
+            conn_id: known.map_or_else(|| format!("{:016x}", ids.u64(..)), |known| known.conn_id.clone()),
             gvp_session: guid(ids).to_ascii_uppercase(),
             sessions: session_channels(options).into_iter().map(|channels| SessionPlan::new(ids, channels)).collect(),
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Note, RtpAnchor, Stage};
 use crate::model::{
-    Channel, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey, StreamReport,
-    TenantId, WallTime,
+    Channel, Conversation, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
+    StreamReport, TenantId, WallTime,
 };
 use crate::session::Session;
 
@@ -324,6 +324,17 @@ impl Calls {
         self.actions.push(describe);
     }
 
+    /// The switch's side knows something about a call. Written at once when it is the first word, else with the next
+    /// description: a switch may say much in a second.
+    pub fn told(&mut self, now: Now, no: RecordingNo, conversation: Box<Conversation>) {
+        let Some(call) = self.calls.get_mut(&no) else { return };
+        let is_first = call.recording.conversation.replace(conversation).is_none();
+        if is_first || now.mono.since(call.described_at) >= DESCRIBE_EVERY {
+            call.described_at = now.mono;
+            self.actions.push(Action::Describe(Box::new(call.recording.clone())));
+        }
+    }
+
     /// Ends what is over.
     pub fn handle_timeout(&mut self, now: Now) {
         let over: Vec<RecordingNo> = self
@@ -386,6 +397,7 @@ impl Calls {
             parameters: BTreeMap::new(),
             headers: Vec::new(),
             notes: Vec::new(),
+            conversation: None,
             files: Vec::new(),
             arrived_at: Vec::new(),
             sessions: Vec::new(),

@@ -7,9 +7,11 @@
 //! |---|---|
 //! | [`msr`] | Genesys Media Stream Replication: parameters of the request-URI, `X-` headers |
 //! | [`siprec`] | RFC 7865 recording metadata |
+//! | [`cisco`] | CUBE network recording, the built-in bridge of Unified CM |
 //! | [`lines`] | the audio lines of its SDP |
 //! | [`multipart`] | bodies of several parts (RFC 2046) |
 
+pub mod cisco;
 pub mod lines;
 pub mod msr;
 pub mod multipart;
@@ -20,6 +22,9 @@ use std::collections::BTreeMap;
 use crate::model::recording::Dialect;
 use crate::model::{CallUuid, Channel, RecordingId};
 use crate::sip::message::Request;
+
+/// Parties of a session at most.
+const MAX_PARTIES: usize = 64;
 
 /// What one session says about its recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ pub struct Session {
     pub parameters: BTreeMap<String, String>,
     /// `X-` headers and `User-to-User` as received.
     pub headers: Vec<(String, String)>,
-    /// The metadata document could not be read in full.
+    /// The metadata document could not be read in full, or leaves open who speaks.
     pub metadata_incomplete: bool,
 }
 
@@ -61,30 +66,44 @@ impl Session {
     pub fn read(request: &Request, metadata: Option<&siprec::Metadata>, audio_lines: usize) -> Session {
         let parameters = msr::parameters(request);
         let msr_id = msr::recording_id(request);
+        let bridge_end = cisco::bridge_end(request);
+        let cube_parties = cisco::cube_parties(request);
         let dialect = match (metadata, &msr_id) {
             (Some(_), _) => Dialect::Siprec,
             (None, Some(_)) => Dialect::Msr,
             (None, None) if request.headers.lists("Require", "siprec") => Dialect::Siprec,
+            (None, None) if bridge_end.is_some() => Dialect::Cucm,
+            (None, None) if !cube_parties.is_empty() => Dialect::Cube,
             (None, None) => Dialect::Plain,
+        };
+        let bridge_end = bridge_end.filter(|_| dialect == Dialect::Cucm);
+        let parties = match (dialect, metadata, &bridge_end) {
+            (_, Some(metadata), _) => metadata.parties(),
+            (Dialect::Cucm, _, Some(end)) => vec![end.party.clone()],
+            (Dialect::Cube, ..) => cube_parties,
+            _ => msr::parties(&parameters, audio_lines),
         };
         let call_uuid = metadata.and_then(|m| m.call_uuid.clone()).or_else(|| msr::call_uuid(request, &parameters));
         Session {
             dialect,
             call_id: request.call_id.clone(),
-            recording_id: msr_id.or_else(|| metadata.and_then(|m| m.session_id.clone())),
+            recording_id: msr_id
+                .or_else(|| metadata.and_then(|m| m.session_id.clone()))
+                .or_else(|| bridge_end.map(|end| end.recording_id)),
             call_uuid,
             tenant_hints: msr::tenant_hints(request, &parameters),
-            parties: metadata.map_or_else(|| msr::parties(&parameters, audio_lines), siprec::Metadata::parties),
+            parties,
             headers: msr::kept_headers(request),
             parameters,
-            metadata_incomplete: metadata.is_some_and(|m| m.incomplete),
+            metadata_incomplete: metadata.is_some_and(|m| m.incomplete || m.leaves_open()),
         }
     }
 
-    /// How many lines to offer where the INVITE has none: the far party's session of two carries one; any other may
+    /// How many lines to offer where the INVITE has none: the far party's session of two carries one, each end of a bridge, too; any other may
     /// turn out to carry both, and an answer refuses what it does not need (RFC 3264 §6).
     pub fn lines_to_offer(&self) -> usize {
-        if self.parties.first().is_some_and(|party| party.channel == Some(Channel::Other)) { 1 } else { 2 }
+        let is_far_party = self.parties.first().is_some_and(|party| party.channel == Some(Channel::Other));
+        if is_far_party || self.dialect == Dialect::Cucm { 1 } else { 2 }
     }
 
     /// The party on the `nth` audio line that the box takes, which carries `label`. Labels decide where both sides have them.

@@ -2,7 +2,8 @@
 //!
 //! What a party sends is tied to an m-line by ids: `participantstreamassoc/send` names a stream, the stream has a label, the
 //! m-line the same `a=label` (RFC 7866 §8.1.1). Namespaces and prefixes differ between vendors, so only local names
-//! count. A document that breaks off or is not well-formed gives what could be read up to there, and says so.
+//! count. A document that breaks off or is not well-formed gives all that can be read around its faults, and says so: Oracle writes
+//! `<sip:7001@pbx>` into text without escaping it.
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -22,7 +23,7 @@ pub struct Metadata {
     pub participants: Vec<Participant>,
     /// Streams in the order of the document.
     pub streams: Vec<Stream>,
-    /// The document is not well-formed: what follows the fault is missing.
+    /// The document is not well-formed: what stands at the fault is missing.
     pub incomplete: bool,
 }
 
@@ -47,43 +48,72 @@ pub struct Stream {
 }
 
 /// Most elements of one kind that are kept.
-const MAX_ELEMENTS: usize = 64;
+const MAX_ELEMENTS: usize = super::MAX_PARTIES;
 
 impl Metadata {
-    /// One party per stream, in the order of the streams: the first stream's sender is the recorded party (channel 1).
+    /// One party per stream, in the order of the streams. The sender of the first one is the recorded party (channel 1), whatever
+    /// else it sends; where nobody is named as a sender, the first stream is the recorded party's.
     pub fn parties(&self) -> Vec<Party> {
-        let party = |(n, stream): (usize, &Stream)| Party {
-            channel: Some(if n == 0 { Channel::Recorded } else { Channel::Other }),
-            dn: self.participants.iter().find(|p| p.sends.contains(&stream.id)).and_then(|p| p.aor.clone()),
-            label: stream.label.clone(),
+        let recorded = self.streams.first().and_then(|stream| self.sender(stream)).map(|sender| &sender.id);
+        let party = |(n, stream): (usize, &Stream)| {
+            let sender = self.sender(stream);
+            let is_recorded = n == 0 || (sender.is_some() && sender.map(|s| &s.id) == recorded);
+            Party {
+                channel: Some(if is_recorded { Channel::Recorded } else { Channel::Other }),
+                dn: sender.and_then(|p| p.aor.clone()),
+                label: stream.label.clone(),
+            }
         };
-        self.streams.iter().take(2).enumerate().map(party).collect()
+        self.streams.iter().enumerate().map(party).collect()
+    }
+
+    /// Whether it leaves open who sends a stream, though it names participants.
+    pub fn leaves_open(&self) -> bool {
+        !self.participants.is_empty() && self.streams.iter().any(|stream| self.sender(stream).is_none())
+    }
+
+    fn sender(&self, stream: &Stream) -> Option<&Participant> {
+        self.participants.iter().find(|participant| participant.sends.contains(&stream.id))
     }
 }
 
-/// Reads a metadata document as far as it goes.
+/// Reads a metadata document, around its faults if need be.
 pub fn read(xml: &[u8]) -> Metadata {
     let text = String::from_utf8_lossy(xml);
-    let mut reader = Reader::from_str(&text);
-    reader.config_mut().trim_text(true);
     let mut state = State::default();
+    let mut rest = &text[..];
+    while let Some(fault) = read_until_fault(rest, &mut state) {
+        state.metadata.incomplete = true;
+        // Behind the angle bracket at the fault the next one may begin something that can be read.
+        let Some(next) = rest.get(fault..).and_then(|tail| tail.char_indices().skip(1).find(|(_, c)| *c == '<')) else { break };
+        rest = &rest[fault + next.0..];
+    }
+    state.metadata.incomplete |= !state.path.is_empty();
+    state.metadata
+}
+
+/// Reads as far as it goes; gives the place of the fault, or none at the end.
+fn read_until_fault(xml: &str, state: &mut State) -> Option<usize> {
+    let mut reader = Reader::from_str(xml);
+    let config = reader.config_mut();
+    config.trim_text(true);
+    config.check_end_names = false; // state.close does, and lives with it
+    config.allow_unmatched_ends = true;
     loop {
         match reader.read_event() {
             Ok(Event::Start(element)) => state.open(&element),
             Ok(Event::Empty(element)) => {
                 state.open(&element);
-                state.close();
+                state.close(&element.local_name().as_ref().to_ascii_lowercase());
             }
             Ok(Event::Text(text)) => state.text(&text),
-            Ok(Event::End(_)) => state.close(),
-            Ok(Event::Eof) => {
-                state.metadata.incomplete |= !state.path.is_empty();
-                return state.metadata;
-            }
+            Ok(Event::End(element)) => state.close(&element.local_name().as_ref().to_ascii_lowercase()),
+            Ok(Event::Eof) => return None,
             Ok(_) => {}
             Err(_) => {
-                state.metadata.incomplete = true;
-                return state.metadata;
+                // A character boundary, or the slice behind would not be one.
+                let at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX).min(xml.len());
+                return Some((0..=at).rev().find(|at| xml.is_char_boundary(*at)).unwrap_or(0));
             }
         }
     }
@@ -101,6 +131,10 @@ struct State {
 impl State {
     fn open(&mut self, element: &BytesStart<'_>) {
         let name = element.local_name().as_ref().to_ascii_lowercase();
+        if name.contains('@') {
+            self.metadata.incomplete = true; // an address in angle brackets, not escaped
+            return;
+        }
         match name.as_str() {
             "session" => {
                 let id = attribute(element, &["session_id", "id"]).map(|id| RecordingId(id.into()));
@@ -145,8 +179,13 @@ impl State {
         }
     }
 
-    fn close(&mut self) {
-        if self.path.pop().as_deref() == Some("participantstreamassoc") {
+    /// An element ends, and with it what was left open within it. One that was never opened ends nothing.
+    fn close(&mut self, name: &str) {
+        self.metadata.incomplete |= self.path.last().is_none_or(|open| open != name);
+        if let Some(at) = self.path.iter().rposition(|open| open == name) {
+            self.path.truncate(at);
+        }
+        if name == "participantstreamassoc" {
             self.association = None;
         }
     }

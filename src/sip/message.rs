@@ -78,7 +78,7 @@ pub struct Refusal {
     pub method: String,
     /// The topmost Via.
     pub via: Via,
-    /// All headers; From, To, Call-ID and CSeq are there, readable or not.
+    /// All headers, readable or not; From, To, Call-ID and CSeq may be missing.
     pub headers: Headers,
 }
 
@@ -217,10 +217,7 @@ impl Draft {
     fn new(method: &str, headers: Headers) -> Result<Draft, ParseError> {
         let via = headers.list("Via").first().and_then(|value| Via::parse(value).ok());
         let via = via.ok_or(ParseError::Unreadable("a request without a readable Via"))?;
-        match ["From", "To", "Call-ID", "CSeq"].iter().all(|name| headers.first(name).is_some()) {
-            true => Ok(Draft { method: method.to_owned(), via, headers }),
-            false => Err(ParseError::Unreadable("a request without From, To, Call-ID or CSeq")),
-        }
+        Ok(Draft { method: method.to_owned(), via, headers })
     }
 
     fn finish(self, uri: &str, version: &str, body: &[u8]) -> Result<Request, Box<Refusal>> {
@@ -243,6 +240,10 @@ impl Draft {
         let Some(method) = method(&self.method) else {
             return Err((StatusCode::NotImplemented, format!("{} is not implemented", self.method)));
         };
+        self.check_once().map_err(bad)?;
+        if uri.contains(|c: char| c.is_ascii_whitespace()) {
+            return Err(bad("Request-URI: there is a space in it".to_owned()));
+        }
         let uri = Uri::parse(uri.as_bytes()).map_err(|e| bad(format!("Request-URI: {e}")))?;
         if let Scheme::Other(scheme) = uri.scheme() {
             return Err((StatusCode::UnsupportedUriScheme, format!("Unsupported URI scheme {scheme}")));
@@ -262,6 +263,21 @@ impl Draft {
             cseq,
             body: cut_body(&self.headers, body).map_err(bad)?.to_vec(),
         })
+    }
+}
+
+impl Draft {
+    /// What names transaction and dialog must be there, and unambiguous.
+    fn check_once(&self) -> Result<(), String> {
+        for name in ["From", "To", "Call-ID", "CSeq"] {
+            match self.headers.all(name).take(2).count() {
+                0 => return Err(format!("{name} is missing")),
+                1 => {}
+                _ => return Err(format!("{name} is there twice")),
+            }
+        }
+        let broken = self.headers.list("Via").into_iter().skip(1).find_map(|via| Via::parse(via).err());
+        broken.map_or(Ok(()), |fault| Err(fault.to_string()))
     }
 }
 

@@ -131,7 +131,8 @@ impl HostPort {
         }
         let (host, port) = match text.strip_prefix('[').and_then(|t| t.split_once(']')) {
             Some((v6, rest)) => {
-                let ip: Ipv6Addr = v6.parse().map_err(|_| UriError::Host(text.to_owned()))?;
+                // The grammar of RFC 2373, and so of some senders, allows a third colon before an IPv4 part (RFC 5118 §4.10).
+                let ip: Ipv6Addr = v6.replace(":::", "::").parse().map_err(|_| UriError::Host(text.to_owned()))?;
                 let rest = rest.trim();
                 let port = rest.strip_prefix(':');
                 if port.is_none() && !rest.is_empty() {
@@ -277,6 +278,9 @@ fn sip_parts(text: &str) -> Result<(Option<String>, Option<HostPort>, Params), U
     };
     let (rest, _headers) = rest.split_once('?').unwrap_or((rest, ""));
     let (host_port, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+    if host_port.trim().parse::<Ipv6Addr>().is_ok() {
+        return Err(UriError::Host(host_port.to_owned())); // without brackets its end would be a port (RFC 5118 §4.2)
+    }
     Ok((user, Some(HostPort::parse(host_port)?), Params::of_uri(params)))
 }
 

@@ -1,10 +1,8 @@
-//! The thread `spool`: the one writer of the folder of segments and of the ledger. Takes commands from a bounded queue, folds
-//! what waits into one commit, and says what is durable. All of the station that touches threads, clock and disk; the disk
-//! itself in `folder.rs`.
+//! The thread `spool`: gives the one writer of a folder what comes through a bounded queue, and passes on what it says. All of
+//! the station that touches threads, clock and disk; the disk itself in `folder.rs`.
 
 mod folder;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::ControlFlow;
@@ -12,61 +10,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::folder::Folder;
-use super::backlog::{Backlog, Batch};
-use super::counters::{self, Counters};
+use super::counters::Counters;
 use super::disk::{Disk, Failure};
-use super::keys::{self, Keyring};
+use super::keys;
 use super::ledger::Ledger;
 use super::reader::Reader;
-use super::recovery::{Inventory, Report, recover};
-use super::retention;
-use super::seal::{Algorithm, Entropy};
-use super::store::Store;
+use super::recovery::{Report, recover};
+use super::seal::Entropy;
+use super::writer::{Config, Event, Recovered, Samples, Writer, load_keys};
 use crate::clock::Now;
-use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage};
+use crate::model::{Block, Recording};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.
 const QUEUE_COMMANDS: usize = 64;
-
-/// Blocks written at once: 2 MB, and as much memory for the buffer.
-const BATCH_BLOCKS: usize = 500;
-
-/// How often free space is looked at.
-const SPACE_EVERY: Duration = Duration::from_secs(5);
-
-/// The pause after a first failure; doubled with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Where and how much.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The folder; made if it is missing.
-    pub dir: PathBuf,
-    /// Length at which a segment is closed, in bytes; usually [`Config::SEGMENT_BYTES`].
-    pub segment_bytes: u64,
-    /// Free bytes below which no new recording is to be taken.
-    pub floor_bytes: u64,
-    /// Blocks that may wait in memory while the disk fails; usually [`Config::BACKLOG_BLOCKS`].
-    pub backlog_blocks: usize,
-}
-
-impl Config {
-    /// A segment takes 64 MiB: some ten minutes of ten calls, and 1,000 files on a disk of 64 GB.
-    pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-    /// 16 MB: ten seconds of 200 calls.
-    pub const BACKLOG_BLOCKS: usize = 4_000;
-}
 
 /// What the spool is asked to do.
 #[derive(Debug)]
@@ -77,47 +40,6 @@ pub enum Command {
     Describe(Box<Recording>),
     /// Write what waits, and end. [`Spool::stop`] sends it.
     Stop,
-}
-
-/// What the spool has to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// This description is durable, and all blocks handed over before it. Of several that waited, only the newest is named.
-    Described {
-        /// Whose.
-        no: RecordingNo,
-        /// Its stage there.
-        stage: Stage,
-    },
-    /// The disk or the ledger fails: blocks wait in memory, and no new call should be taken.
-    Trouble {
-        /// What fails, and what to look at.
-        what: String,
-    },
-    /// All that waited is durable again.
-    Mended,
-    /// How full it is; every 5 s.
-    Space {
-        /// Bytes free on its file system.
-        free_bytes: u64,
-        /// Bytes that the segments take.
-        used_bytes: u64,
-        /// Whether there is room for new recordings.
-        accepting: bool,
-    },
-}
-
-/// What stood in the spool when it was opened.
-#[derive(Debug)]
-pub struct Recovered {
-    /// All recordings that are not yet released, the oldest first.
-    pub recordings: Vec<Recording>,
-    /// How far the audio of those still running reaches.
-    pub kept: BTreeMap<RecordingNo, MediaTime>,
-    /// The least number that no recording ever had.
-    pub next_no: RecordingNo,
-    /// What had to be mended.
-    pub report: Report,
 }
 
 /// Why the spool cannot be opened.
@@ -171,11 +93,7 @@ impl Spool {
     ///
     /// # Errors
     /// See [`OpenError`]. A damaged ledger or segment is no error: see [`Recovered::report`].
-    pub fn open(
-        config: &Config,
-        pool: Sender<Box<[u8; BLOCK_BYTES]>>,
-        events: UnboundedSender<Event>,
-    ) -> Result<(Spool, Recovered), OpenError> {
+    pub fn open(config: &Config, pool: Sender<Samples>, events: UnboundedSender<Event>) -> Result<(Spool, Recovered), OpenError> {
         let lock = lock(&config.dir)?;
         let folder = Arc::new(Folder { dir: config.dir.clone(), is_writable: true });
         Spool::start(config, lock, folder, pool, events).map_err(|why| OpenError::Failed { dir: config.dir.clone(), why })
@@ -185,46 +103,13 @@ impl Spool {
         config: &Config,
         lock: Flock<File>,
         disk: Arc<dyn Disk>,
-        pool: Sender<Box<[u8; BLOCK_BYTES]>>,
+        pool: Sender<Samples>,
         events: UnboundedSender<Event>,
     ) -> Result<(Spool, Recovered), Failure> {
-        let mut entropy = entropy();
-        let box_key = keys::box_key(disk.as_ref(), &mut entropy).map_err(Failure::Disk)?;
-        let ledger = Ledger::closed(Some(ledger_path(&config.dir)), box_key);
-        let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy)?;
-        let keys = load_keys(disk.as_ref(), &ledger, &mut inventory)?;
-        let recordings = unreleased(&ledger).map_err(Failure::Ledger)?;
-        let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
-        let recovered = Recovered {
-            kept: running.map(|recording| (recording.no, inventory.holdings.kept(recording.no))).collect(),
-            recordings,
-            next_no: inventory.next_recording,
-            report: inventory.report.clone(),
-        };
-        if recovered.report != Report::default() {
-            tracing::warn!(report = %recovered.report, "the spool was not left in order");
-        }
-        let counters = Arc::new(Counters::default());
-        let reader = Reader { disk: disk.clone(), ledger: ledger.clone(), counters: counters.clone() };
-        let store = Store::new(disk.clone(), ledger, counters.clone(), inventory, keys, entropy, config.segment_bytes)
-            .map_err(Failure::Ledger)?;
+        let (writer, reader, recovered) = Writer::open(config, disk, entropy())?;
         let (commands, queue) = sync_channel(QUEUE_COMMANDS);
-        let writer = Writer {
-            queue,
-            disk,
-            store,
-            backlog: Backlog::new(config.backlog_blocks),
-            in_flight: None,
-            pool,
-            events,
-            counters,
-            floor_bytes: config.floor_bytes,
-            accepting: true,
-            space_due: MonoTime::default(),
-            trouble: None,
-            _lock: lock,
-        };
-        let thread = std::thread::Builder::new().name("spool".into()).spawn(|| writer.run()).map_err(Failure::Disk)?;
+        let served = Served { queue, writer, pool, events, _lock: lock };
+        let thread = std::thread::Builder::new().name("spool".into()).spawn(|| served.run()).map_err(Failure::Disk)?;
         Ok((Spool { commands, reader, thread }, recovered))
     }
 
@@ -269,13 +154,6 @@ pub fn open_offline(dir: &Path) -> Result<(Reader, Report), OpenError> {
     Ok((Reader { disk, ledger, counters: Arc::default() }, inventory.report))
 }
 
-/// The keys of what was recovered; the report then says which are lost.
-fn load_keys(disk: &dyn Disk, ledger: &Ledger, inventory: &mut Inventory) -> Result<Keyring, Failure> {
-    let mut keys = Keyring::load(disk, ledger.key(), Algorithm::of_this_cpu());
-    inventory.report.lost_keys = keys.agree(ledger, &inventory.holdings).map_err(Failure::Ledger)?;
-    Ok(keys)
-}
-
 /// The system's randomness, which blocks until there is enough of it after power-on.
 fn entropy() -> Entropy {
     let system = SystemRandom::new();
@@ -289,71 +167,36 @@ fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| OpenError::InUse { dir: dir.into() })
 }
 
-fn ledger_path(dir: &Path) -> PathBuf {
-    dir.join("ledger")
-}
-
-fn unreleased(ledger: &Ledger) -> io::Result<Vec<Recording>> {
-    let rows = ledger.rows()?;
-    let wanted = rows.iter().filter(|(_, row)| row.stage < Stage::Released);
-    let read = wanted.filter_map(|(no, _)| {
-        // A later version's description must not keep the box from starting.
-        let warn = |e: &io::Error| tracing::warn!(no = no.0, "{e}; it is left as it is");
-        ledger.recording(*no).inspect_err(warn).ok().flatten()
-    });
-    Ok(read.collect())
-}
-
-/// The state of the thread.
-struct Writer {
+/// What the thread has.
+struct Served {
     queue: Receiver<Command>,
-    disk: Arc<dyn Disk>,
-    store: Store,
-    backlog: Backlog,
-    /// Taken from the backlog, not yet durable.
-    in_flight: Option<Batch>,
-    pool: Sender<Box<[u8; BLOCK_BYTES]>>,
+    writer: Writer,
+    pool: Sender<Samples>,
     events: UnboundedSender<Event>,
-    counters: Arc<Counters>,
-    floor_bytes: u64,
-    accepting: bool,
-    space_due: MonoTime,
-    trouble: Option<Trouble>,
     _lock: Flock<File>,
 }
 
-#[derive(Clone, Copy)]
-struct Trouble {
-    pause: Duration,
-    retry_at: MonoTime,
-}
-
-impl Writer {
+impl Served {
     fn run(mut self) -> Result<(), Failure> {
         while self.wait().is_continue() {
-            counters::add(&self.counters.turns, 1);
-            let now = Now::read().mono;
-            if now >= self.space_due {
-                self.look_at_space(now);
+            while self.writer.turn(Now::read().mono) {
+                self.pass_on();
             }
-            if self.trouble.is_none_or(|trouble| now >= trouble.retry_at) {
-                let done = self.work();
-                self.judge(done, now);
-            }
+            self.pass_on();
         }
-        let done = self.work();
-        done.and(self.store.close())
+        let done = self.writer.write_all();
+        self.pass_on();
+        done.and(self.writer.close())
     }
 
     /// Takes one command, or lets the time pass until something else is due; then all that wait and fit into one batch.
     fn wait(&mut self) -> ControlFlow<()> {
-        let due = self.trouble.map_or(self.space_due, |trouble| trouble.retry_at.min(self.space_due));
-        match self.queue.recv_timeout(due.since(Now::read().mono)) {
+        match self.queue.recv_timeout(self.writer.poll_timeout().since(Now::read().mono)) {
             Ok(command) => self.take(command)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
         }
-        while !self.backlog.is_worth(BATCH_BLOCKS) {
+        while !self.writer.has_a_batch() {
             let Ok(command) = self.queue.try_recv() else { break };
             self.take(command)?;
         }
@@ -362,77 +205,19 @@ impl Writer {
 
     fn take(&mut self, command: Command) -> ControlFlow<()> {
         match command {
-            Command::Blocks(blocks) => {
-                let dropped = self.backlog.add_blocks(blocks);
-                counters::add(&self.counters.dropped_blocks, dropped.len());
-                self.recycle(dropped);
-            }
-            Command::Describe(recording) => self.backlog.add_description(*recording),
+            Command::Blocks(blocks) => self.writer.take_blocks(blocks),
+            Command::Describe(recording) => self.writer.take_description(*recording),
             Command::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     }
 
-    /// Commits until nothing waits.
-    fn work(&mut self) -> Result<(), Failure> {
-        loop {
-            let batch = self.in_flight.get_or_insert_with(|| self.backlog.take(BATCH_BLOCKS));
-            self.store.carry(batch)?;
-            if batch.is_empty() {
-                self.in_flight = None;
-                return self.store.reclaim();
-            }
-            self.store.commit(batch)?;
-            self.acknowledge();
-            self.store.reclaim()?;
+    fn pass_on(&mut self) {
+        for event in self.writer.poll() {
+            let _ = self.events.send(event); // nobody listens during shutdown
         }
-    }
-
-    fn acknowledge(&mut self) {
-        let batch = self.in_flight.take().unwrap_or_default();
-        for Recording { no, id, stage, .. } in batch.descriptions {
-            tracing::debug!(recording = %id, no = no.0, ?stage, "description is durable");
-            let _ = self.events.send(Event::Described { no, stage }); // nobody listens during shutdown
-        }
-        self.recycle(batch.blocks);
-    }
-
-    fn recycle(&self, blocks: Vec<Block>) {
-        for block in blocks {
-            let _ = self.pool.send(block.samples); // without a pool the memory is freed
-        }
-    }
-
-    /// Goes into trouble or out of it.
-    fn judge(&mut self, done: Result<(), Failure>, now: MonoTime) {
-        match (done, self.trouble) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(_)) => {
-                self.trouble = None;
-                tracing::info!("the spool writes again");
-                let _ = self.events.send(Event::Mended);
-            }
-            (Err(failure), before) => {
-                counters::add(&self.counters.failures, 1);
-                let pause = before.map_or(FIRST_PAUSE, |trouble| LONGEST_PAUSE.min(trouble.pause * 2));
-                self.trouble = Some(Trouble { pause, retry_at: now.after(pause) });
-                if before.is_none() {
-                    tracing::error!("{failure}; audio waits in memory, tried again until it is written");
-                    let _ = self.events.send(Event::Trouble { what: failure.to_string() });
-                }
-            }
-        }
-    }
-
-    fn look_at_space(&mut self, now: MonoTime) {
-        self.space_due = now.after(SPACE_EVERY);
-        match self.disk.free_bytes() {
-            Ok(free_bytes) => {
-                self.accepting = retention::accepting(self.accepting, free_bytes, self.floor_bytes);
-                let (used_bytes, accepting) = (self.store.used_bytes(), self.accepting);
-                let _ = self.events.send(Event::Space { free_bytes, used_bytes, accepting });
-            }
-            Err(e) => tracing::warn!("free space is not known: {e}"),
+        for samples in self.writer.take_spare() {
+            let _ = self.pool.send(samples); // without a pool the memory is freed
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         parameters: [("ani".into(), "5551234".into())].into(),
         headers: vec![],
         notes: vec![],
+        conversation: None,
         files: vec![],
         arrived_at: vec![],
         sessions: vec![],

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::CommitIndex;
+use super::scan::Place;
 use super::seal::BoxKey;
 use super::segment::{SegmentNo, SpoolId, open_description};
 use crate::model::{Recording, RecordingId, RecordingNo, Stage};
@@ -36,7 +37,7 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 const PAGE: usize = 64;
 
 /// Raised with every change of keys or values; a ledger of another format is rebuilt.
-const FORMAT: &[u8] = &[2];
+const FORMAT: &[u8] = &[3];
 
 /// A handle to the ledger; clones share it.
 #[derive(Clone)]
@@ -230,7 +231,10 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn last_commit(&self) -> io::Result<Option<(u64, CommitIndex)>> {
-        self.with(|t| t.commits.last())?.map(|(key, value)| commit(&key, &value)).transpose()
+        let commit = |(key, value): (sled::IVec, sled::IVec)| {
+            Ok((commit_number(&key)?, CommitIndex::decode(&value).ok_or_else(unreadable)?))
+        };
+        self.with(|t| t.commits.last())?.map(commit).transpose()
     }
 
     /// Calls `visit` with every commit of a range in turn.
@@ -242,14 +246,35 @@ impl Ledger {
         numbers: RangeInclusive<u64>,
         mut visit: impl FnMut(u64, CommitIndex) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.for_each_value(numbers, |number, value| visit(number, CommitIndex::decode(value).ok_or_else(unreadable)?))
+    }
+
+    /// Calls `visit` with the segment and the place of every record of a recording in a range of commits.
+    ///
+    /// # Errors
+    /// When a commit cannot be read.
+    pub fn for_each_place(
+        &self,
+        no: RecordingNo,
+        numbers: RangeInclusive<u64>,
+        mut visit: impl FnMut(SegmentNo, Place),
+    ) -> io::Result<()> {
+        self.for_each_value(numbers, |_, value| CommitIndex::visit_places_of(value, no, &mut visit).ok_or_else(unreadable))
+    }
+
+    fn for_each_value(
+        &self,
+        numbers: RangeInclusive<u64>,
+        mut visit: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut next = *numbers.start();
         loop {
             // Page by page, so that nobody who reads slowly keeps the ledger from being reopened.
             let range = next.to_be_bytes()..=numbers.end().to_be_bytes();
             let page: Vec<_> = self.with(|t| t.commits.range(range).take(PAGE).collect())?;
             for (key, value) in &page {
-                let (number, index) = commit(key, value)?;
-                visit(number, index)?;
+                let number = commit_number(key)?;
+                visit(number, value)?;
                 next = number + 1; // no commit is ever numbered u64::MAX
             }
             if page.len() < PAGE || next > *numbers.end() {
@@ -411,9 +436,12 @@ fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn commit(key: &[u8], value: &[u8]) -> io::Result<(u64, CommitIndex)> {
-    let pair = number(key).zip(CommitIndex::decode(value));
-    pair.filter(|(n, _)| *n < u64::MAX).ok_or_else(|| io::Error::other("a commit cannot be read"))
+fn commit_number(key: &[u8]) -> io::Result<u64> {
+    number(key).filter(|n| *n < u64::MAX).ok_or_else(unreadable)
+}
+
+fn unreadable() -> io::Error {
+    io::Error::other("a commit cannot be read")
 }
 
 #[cfg(test)]

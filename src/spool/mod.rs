@@ -8,7 +8,7 @@
 //! main: what is durable ◄─────┘     └── reader ──► finish: one recording's blocks;  web, command line: descriptions
 //! ```
 //!
-//! **In**: [`driver::Command`]s through a bounded queue. **Out**: [`driver::Event`]s; the blocks' memory, back to the pool;
+//! **In**: [`driver::Command`]s through a bounded queue. **Out**: [`writer::Event`]s; the blocks' memory, back to the pool;
 //! and for any thread a [`reader::Reader`].
 //!
 //! A commit: all that waits is appended to the open segment in one write, `fdatasync`, one value in the ledger that says where
@@ -30,6 +30,7 @@
 //! | [`retention`] | which finished files leave the box, and when it takes no new calls |
 //! | [`reader`] | descriptions, and a recording's blocks one by one |
 //! | [`disk`] | what the spool asks of a folder |
+//! | [`writer`] | all of that, turn by turn: what waits, what is durable, what is tried again |
 //! | [`driver`] | the thread, the real folder, the clock |
 
 pub mod backlog;
@@ -51,6 +52,8 @@ pub mod seal;
 pub mod segment;
 pub mod stand_in;
 pub mod store;
+pub mod writer;
 
-pub use driver::{Command, Config, Event, OpenError, Recovered, Spool, open_offline};
+pub use driver::{Command, OpenError, Spool, open_offline};
 pub use reader::Reader;
+pub use writer::{Config, Event, Recovered, Writer};

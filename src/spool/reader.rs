@@ -9,7 +9,7 @@ use super::keys;
 use super::ledger::Ledger;
 use super::seal::SealingKey;
 use super::segment::{Record, SegmentNo, What};
-use crate::model::{BlockNo, BlockSource, Damage, LegNo, Recording, RecordingId, RecordingNo, StoredBlock};
+use crate::model::{BlockList, BlockNo, BlockSource, Damage, LegNo, Recording, RecordingId, RecordingNo, StoredBlock};
 
 /// Descriptions read at once.
 const PAGE: usize = 32;
@@ -62,15 +62,10 @@ impl Reader {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("recording {no} is not in the spool")));
         };
         let mut parts = Vec::new();
-        self.ledger.for_each_commit(row.first_commit..=row.last_commit, |_, index| {
-            let mine = index.places().filter(|place| place.recording == no);
-            parts.extend(mine.filter_map(|place| match place.what {
-                What::Block { leg, number } => {
-                    Some(Part { number, leg, segment: index.segment, offset: place.offset, len: place.len })
-                }
-                What::Description => None,
-            }));
-            Ok(())
+        self.ledger.for_each_place(no, row.first_commit..=row.last_commit, |segment, place| {
+            if let What::Block { leg, number } = place.what {
+                parts.push(Part { number, leg, segment, offset: place.offset, len: place.len });
+            }
         })?;
         parts.sort_by_key(|part| (part.number, part.leg)); // stable: parts of one block stay in the order of writing
         Ok(parts)
@@ -79,15 +74,37 @@ impl Reader {
 
 impl BlockSource for Reader {
     /// Memory: 32 bytes per part, 0.5 MB for an hour of two legs.
-    fn blocks(&self, no: RecordingNo) -> io::Result<Box<dyn Iterator<Item = Result<StoredBlock, Damage>> + '_>> {
+    fn blocks(&self, no: RecordingNo) -> io::Result<Box<dyn BlockList + '_>> {
         let key = keys::find(self.disk.as_ref(), self.ledger.key(), no);
-        let mut segment = Cursor { disk: self.disk.as_ref(), key, open: None };
-        Ok(Box::new(self.parts(no)?.into_iter().map(move |part| {
-            segment.read(no, &part).map_err(|what| {
-                counters::add(&self.counters.damaged_blocks, 1);
-                Damage { recording: no, segment: part.segment.0, offset: part.offset, what }
-            })
-        })))
+        let segment = Cursor { disk: self.disk.as_ref(), key, open: None };
+        Ok(Box::new(Parts { no, parts: self.parts(no)?, segment, counters: &self.counters }))
+    }
+}
+
+/// The blocks of one recording.
+struct Parts<'a> {
+    no: RecordingNo,
+    parts: Vec<Part>,
+    segment: Cursor<'a>,
+    counters: &'a Counters,
+}
+
+impl BlockList for Parts<'_> {
+    fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn number(&self, index: usize) -> Option<BlockNo> {
+        self.parts.get(index).map(|part| part.number)
+    }
+
+    fn read(&mut self, index: usize) -> Result<StoredBlock, Damage> {
+        let damage = |segment, offset, what| Damage { recording: self.no, segment, offset, what };
+        let Some(part) = self.parts.get(index) else { return Err(damage(0, 0, "there is no such block".into())) };
+        self.segment.read(self.no, part).map_err(|what| {
+            counters::add(&self.counters.damaged_blocks, 1);
+            damage(part.segment.0, part.offset, what)
+        })
     }
 }
 

@@ -47,6 +47,7 @@ impl StandIn {
             parameters: Default::default(),
             headers: Vec::new(),
             notes: Vec::new(),
+            conversation: None,
             files: Vec::new(),
             arrived_at: Vec::new(),
             sessions: Vec::new(),

@@ -4,9 +4,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
+mod conversations;
 mod demo;
+mod devices;
 mod disk;
+mod docs;
 mod faults;
+mod geo;
 mod load;
 mod msr_calls;
 mod pcap;
@@ -14,6 +18,7 @@ mod recovery;
 mod restart;
 mod schema;
 mod senders;
+mod service;
 mod sipp;
 mod site;
 mod wan;

@@ -50,12 +50,20 @@ impl Site {
         site
     }
 
+    /// Adds whole tables to the configuration of a box that is not running.
+    pub(crate) fn add_config(&self, tables: &str) {
+        let path = self.path("nearend.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, config + tables).unwrap();
+    }
+
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn run(&mut self) {
         let mut daemon = Command::new(env!("CARGO_BIN_EXE_nearend"))
             .args(["run", "--config"])
             .arg(self.path("nearend.toml"))
             .env("RUST_LOG", "nearend=debug")
+            .env("NOTIFY_SOCKET", self.path("notify")) // where a test may listen as systemd does
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

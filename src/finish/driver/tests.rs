@@ -1,5 +1,6 @@
 //! The finisher on a real file system: whole, interrupted, repeated, contested, damaged.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use tempfile::TempDir;
@@ -67,7 +68,7 @@ fn a_failure_is_reported_with_the_time_of_the_next_try() {
 fn what_a_crash_left_behind_changes_nothing() {
     let (_dir, config) = world();
     let call = recording(1, "a", 2_000);
-    finish(&config, &blocks(), &call).unwrap();
+    finish(&config, &System, &blocks(), &call).unwrap();
     let folder = folder_of(&config, &call);
     let clean = content(&folder);
     let crashes: [&[(&str, &str)]; 3] = [
@@ -81,7 +82,7 @@ fn what_a_crash_left_behind_changes_nothing() {
         for (name, text) in left_behind {
             fs::write(folder.join(name), text).unwrap();
         }
-        finish(&config, &blocks(), &call).unwrap();
+        finish(&config, &System, &blocks(), &call).unwrap();
         assert_eq!(content(&folder), clean, "{left_behind:?}");
     }
 }
@@ -90,14 +91,14 @@ fn what_a_crash_left_behind_changes_nothing() {
 fn what_is_finished_stays_untouched_and_what_broke_since_is_made_again() {
     let (_dir, config) = world();
     let call = recording(1, "a", 2_000);
-    let first = finish(&config, &blocks(), &call).unwrap();
+    let first = finish(&config, &System, &blocks(), &call).unwrap();
     let audio = folder_of(&config, &call).join(AUDIO);
     let inode = fs::metadata(&audio).unwrap().ino();
-    assert_eq!(finish(&config, &blocks(), &call).unwrap(), first);
+    assert_eq!(finish(&config, &System, &blocks(), &call).unwrap(), first);
     assert_eq!(fs::metadata(&audio).unwrap().ino(), inode);
 
     fs::write(&audio, "bit rot").unwrap();
-    assert_eq!(finish(&config, &blocks(), &call).unwrap(), first);
+    assert_eq!(finish(&config, &System, &blocks(), &call).unwrap(), first);
     assert!(verify_folder(audio.parent().unwrap()).unwrap().is_intact());
 }
 
@@ -105,22 +106,22 @@ fn what_is_finished_stays_untouched_and_what_broke_since_is_made_again() {
 fn another_recording_in_the_same_place_is_left_alone() {
     let (_dir, config) = world();
     let first = recording(1, "a", 2_000);
-    finish(&config, &blocks(), &first).unwrap();
+    finish(&config, &System, &blocks(), &first).unwrap();
     let before = content(&folder_of(&config, &first));
-    let error = finish(&config, &blocks(), &recording(2, "a", 1_000)).unwrap_err();
+    let error = finish(&config, &System, &blocks(), &recording(2, "a", 1_000)).unwrap_err();
     assert!(matches!(error, FinishError::Conflict { .. }));
     assert!(error.to_string().contains("recording a no. 1 of 2026-03-02T14:05:59.500Z; move that folder away"), "{error}");
     assert_eq!(content(&folder_of(&config, &first)), before);
 
     fs::write(folder_of(&config, &first).join(METADATA), "{").unwrap();
-    assert!(matches!(finish(&config, &blocks(), &first), Err(FinishError::Conflict { .. })), "whose is it?");
+    assert!(matches!(finish(&config, &System, &blocks(), &first), Err(FinishError::Conflict { .. })), "whose is it?");
 }
 
 #[test]
 fn a_file_in_the_way_of_the_folder_is_an_error_with_its_path() {
     let (dir, config) = world();
     fs::write(dir.path().join("101"), "").unwrap();
-    let error = finish(&config, &blocks(), &recording(1, "a", 0)).unwrap_err();
+    let error = finish(&config, &System, &blocks(), &recording(1, "a", 0)).unwrap_err();
     assert!(matches!(error, FinishError::File { .. }), "{error}");
 }
 
@@ -129,7 +130,7 @@ fn damage_is_silence_with_a_flag() {
     let (_dir, config) = world();
     let mut damaged = blocks();
     damaged.0[2] = damage();
-    let finished = finish(&config, &damaged, &recording(1, "a", 2_000)).unwrap();
+    let finished = finish(&config, &System, &damaged, &recording(1, "a", 2_000)).unwrap();
     assert_eq!(finished.flags, [Flag::Damaged]);
     let json = fs::read_to_string(folder_of(&config, &finished).join(METADATA)).unwrap();
     assert!(json.contains(r#""reason": "damage""#) && json.contains(r#""damaged""#));
@@ -138,7 +139,7 @@ fn damage_is_silence_with_a_flag() {
 #[test]
 fn verify_names_the_file_that_changed() {
     let (_dir, config) = world();
-    let folder = folder_of(&config, &finish(&config, &blocks(), &recording(1, "a", 1)).unwrap());
+    let folder = folder_of(&config, &finish(&config, &System, &blocks(), &recording(1, "a", 1)).unwrap());
     let audio = folder.join(AUDIO);
     let mut bytes = fs::read(&audio).unwrap();
     bytes[60] ^= 1;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::conversation::{self, ConversationPart, Couple};
 use super::{BoxFacts, Iso, mask_type};
 use crate::finish::align;
 use crate::finish::encode::Encoded;
@@ -26,7 +27,9 @@ pub(super) struct Nearend<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     geo_location: Option<&'a str>,
     dialect: Dialect,
-    couples: [Couple<'a>; 1],
+    couples: Vec<Couple<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<ConversationPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end_reason: Option<EndReason>,
     flags: &'a [Flag],
@@ -45,13 +48,7 @@ pub(super) struct Nearend<'a> {
 
 impl<'a> Nearend<'a> {
     /// Gathers it.
-    pub(super) fn new(
-        facts: &'a BoxFacts,
-        recording: &'a Recording,
-        encoded: &Encoded,
-        damaged: u64,
-        audio: &'a FileFact,
-    ) -> Nearend<'a> {
+    pub(super) fn new(facts: &'a BoxFacts, recording: &'a Recording, encoded: &Encoded, audio: &'a FileFact) -> Nearend<'a> {
         let start = encoded.span.start;
         let note = |n: &'a Note| NoteEntry { time: Iso(n.time), method: &n.method, content_type: &n.content_type, body: &n.body };
         Nearend {
@@ -61,7 +58,8 @@ impl<'a> Nearend<'a> {
             r#box: &facts.box_name,
             geo_location: facts.geo_location.as_deref(),
             dialect: recording.dialect,
-            couples: [Couple { id: &recording.id.0, tenant: &recording.tenant.0 }],
+            couples: conversation::couples(recording),
+            conversation: recording.conversation.as_deref().map(ConversationPart::new),
             end_reason: recording.end_reason,
             flags: &recording.flags,
             audio: Audio {
@@ -77,20 +75,13 @@ impl<'a> Nearend<'a> {
             masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
             gaps: encoded.gaps.gaps.iter().map(|gap| gap_entry(gap, start)).collect(),
             gaps_left_out: encoded.gaps.left_out,
-            damaged_pieces: damaged,
+            damaged_pieces: encoded.damaged,
             parameters: &recording.parameters,
             headers: recording.headers.iter().map(|(name, value)| Header { name, value }).collect(),
             notes: recording.notes.iter().map(note).collect(),
             files: [audio],
         }
     }
-}
-
-#[derive(Serialize)]
-struct Couple<'a> {
-    id: &'a str,
-    #[serde(rename = "GEN_CFG_TENANT")]
-    tenant: &'a str,
 }
 
 #[derive(Serialize)]

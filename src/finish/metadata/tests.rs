@@ -21,11 +21,12 @@ fn audio() -> FileFact {
 
 fn encoded(gaps: Vec<Gap>) -> Encoded {
     let gaps = GapList { gaps, left_out: 0 };
-    Encoded { law: Law::Pcmu, span: MediaTime(80)..MediaTime(16_080), transcoded: 0, misplaced: 0, gaps }
+    let span = MediaTime(80)..MediaTime(16_080);
+    Encoded { law: Law::Pcmu, span, transcoded: 0, misplaced: 0, damaged: 0, first_damage: None, gaps }
 }
 
 fn json_of(recording: &Recording, encoded: &Encoded) -> Value {
-    let json: Value = serde_json::from_slice(&render(&facts(), recording, encoded, 0, &audio())).unwrap();
+    let json: Value = serde_json::from_slice(&render(&facts(), recording, encoded, &audio())).unwrap();
     assert_valid(&json);
     json
 }
@@ -140,7 +141,8 @@ fn a_call_of_which_next_to_nothing_is_known_is_valid_too() {
     call.end_reason = None;
     call.legs.clear();
     let nothing = BoxFacts { site: String::new(), geo_location: None, box_name: String::new() };
-    let json: Value = serde_json::from_slice(&render(&nothing, &call, &encoded(Vec::new()), 3, &audio())).unwrap();
+    let json: Value =
+        serde_json::from_slice(&render(&nothing, &call, &Encoded { damaged: 3, ..encoded(Vec::new()) }, &audio())).unwrap();
     assert_valid(&json);
     assert_eq!(json["stopTime"], "2026-03-02T14:06:01.500Z", "from the length of the audio");
     assert_eq!(json["nearend"]["damagedPieces"], 3);
@@ -148,7 +150,7 @@ fn a_call_of_which_next_to_nothing_is_known_is_valid_too() {
 
 #[test]
 fn the_same_recording_gives_the_same_bytes() {
-    let render = || render(&facts(), &full(), &encoded(Vec::new()), 0, &audio());
+    let render = || render(&facts(), &full(), &encoded(Vec::new()), &audio());
     assert_eq!(render(), render());
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 
+use crate::files::System;
 use crate::forward::pace::{Lane, Pace};
 use crate::forward::target::http::{LinkError, Throttle};
 use crate::forward::target::s3::S3;
@@ -51,7 +52,7 @@ impl Courier {
 
     fn deliver_as(&mut self, delivery: &Delivery) -> Result<(), DeliveryError> {
         if let TargetKind::Dir { path } = &self.target.kind {
-            return dir::deliver(path, &self.finished_dir, delivery);
+            return dir::deliver(&System, path, &self.finished_dir, delivery);
         }
         let runtime = match &mut self.runtime {
             Some(runtime) => runtime,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::files;
+use crate::files::{self, System};
 use crate::finish::testing::recording;
 use crate::forward::target::TargetKind;
 use crate::model::Stage;
@@ -14,7 +14,7 @@ use crate::model::recording::FileFact;
 fn finished(dir: &Path, no: u64, id: &str) -> Recording {
     let mut recording = recording(no, id, 1_000);
     recording.stage = Stage::Finished;
-    let folder = files::create_folder(dir, &recording.path()).unwrap();
+    let folder = files::create_folder(&System, dir, &recording.path()).unwrap();
     for name in ["recording.json", "audio.wav"] {
         fs::write(folder.join(name), name).unwrap();
         let digest = files::digest(name.as_bytes()).unwrap();

@@ -1,52 +1,48 @@
-//! A directory as target, on a local disk or mounted from the network. With `driver.rs` the only file of this station that
-//! touches the outside.
+//! A directory as target, on a local disk or mounted from the network. Which file system that is, is an argument.
 //!
 //! Each file goes to a temporary name in its folder, is made durable, read back and compared, and then gets its name without
 //! replacing anything that has it.
 
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
-
 use super::{Delivery, DeliveryError};
-use crate::files::{self, Digest, Hashing};
+use crate::files::{self, Digest, FileSystem, Hashing};
 use crate::model::recording::FileFact;
 
 /// Delivers all files below `root`.
 ///
 /// # Errors
 /// See [`DeliveryError`]; a missing `root` is [`DeliveryError::Unreachable`] and is never made.
-pub fn deliver(root: &Path, finished_dir: &Path, delivery: &Delivery) -> Result<(), DeliveryError> {
-    let there = fs::metadata(root).and_then(|m| if m.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
+pub fn deliver(fs: &dyn FileSystem, root: &Path, finished_dir: &Path, delivery: &Delivery) -> Result<(), DeliveryError> {
+    let there = fs.is_folder(root).and_then(|is| if is { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
     there.map_err(|error| DeliveryError::Unreachable { path: root.to_path_buf(), error })?;
 
     let source = finished_dir.join(&delivery.path);
-    let folder = files::create_folder(root, &delivery.to).map_err(write_error(&root.join(&delivery.to)))?;
+    let folder = files::create_folder(fs, root, &delivery.to).map_err(write_error(&root.join(&delivery.to)))?;
     for file in &delivery.files {
-        put(&source, &folder, file)?;
+        put(fs, &source, &folder, file)?;
         // Also for a file that was there: the try that put it there may have been cut off before this.
-        files::sync_folder(&folder).map_err(write_error(&folder))?;
+        fs.sync_folder(&folder).map_err(write_error(&folder))?;
     }
     Ok(())
 }
 
 /// Puts one file into `folder`, or sees that it is there.
-fn put(source: &Path, folder: &Path, file: &FileFact) -> Result<(), DeliveryError> {
+fn put(fs: &dyn FileSystem, source: &Path, folder: &Path, file: &FileFact) -> Result<(), DeliveryError> {
     let path = folder.join(&file.name);
     let temporary = folder.join(files::temporary_name(&file.name));
-    if let Some(present) = digest_of(&path).map_err(write_error(&path))? {
-        return check_present(&path, &temporary, file, &present);
+    if let Some(present) = digest_of(fs, &path).map_err(write_error(&path))? {
+        return check_present(fs, &path, &temporary, file, &present);
     }
-    copy(&source.join(&file.name), &temporary, file)?;
-    match digest_of(&temporary).map_err(write_error(&temporary))? {
+    copy(fs, &source.join(&file.name), &temporary, file)?;
+    match digest_of(fs, &temporary).map_err(write_error(&temporary))? {
         Some(written) if is_same(file, &written) => {}
         _ => return Err(DeliveryError::ReadBack { path: temporary }),
     }
-    match name_without_replacing(&temporary, &path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match digest_of(&path).map_err(write_error(&path))? {
-            Some(present) => check_present(&path, &temporary, file, &present),
+    match fs.rename_to_new(&temporary, &path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match digest_of(fs, &path).map_err(write_error(&path))? {
+            Some(present) => check_present(fs, &path, &temporary, file, &present),
             None => Err(write_error(&path)(error)),
         },
         named => named.map_err(write_error(&path)),
@@ -54,34 +50,39 @@ fn put(source: &Path, folder: &Path, file: &FileFact) -> Result<(), DeliveryErro
 }
 
 /// The name is taken: by an earlier try, or by something else.
-fn check_present(path: &Path, temporary: &Path, file: &FileFact, present: &Digest) -> Result<(), DeliveryError> {
+fn check_present(
+    fs: &dyn FileSystem,
+    path: &Path,
+    temporary: &Path,
+    file: &FileFact,
+    present: &Digest,
+) -> Result<(), DeliveryError> {
     if !is_same(file, present) {
         return Err(DeliveryError::Conflict { path: path.to_path_buf() });
     }
-    match fs::remove_file(temporary) {
+    match fs.remove(temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(write_error(temporary)(e)),
         _ => Ok(()),
     }
 }
 
 /// Copies the finished file to `temporary`, durably. What is not the file that was finished is not delivered.
-fn copy(source: &Path, temporary: &Path, file: &FileFact) -> Result<(), DeliveryError> {
+fn copy(fs: &dyn FileSystem, source: &Path, temporary: &Path, file: &FileFact) -> Result<(), DeliveryError> {
     let changed = |what| DeliveryError::Changed { path: source.to_path_buf(), what };
-    let mut from = match File::open(source) {
+    let mut from = match fs.open(source) {
         Ok(from) => from,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(changed("missing")),
         Err(error) => return Err(DeliveryError::Read { path: source.to_path_buf(), error }),
     };
-    let to = files::create_temporary(temporary).map_err(write_error(temporary))?;
+    let to = files::create_temporary(fs, temporary).map_err(write_error(temporary))?;
     let mut to = Hashing::new(to);
     copy_all(&mut from, &mut to, source, temporary)?;
     let (to, digest) = to.finish();
     if !is_same(file, &digest) {
         return Err(changed("its checksum differs"));
     }
-    to.sync_all().map_err(write_error(temporary))?;
-    // So that reading back asks the disk, not memory; only advice (posix_fadvise(2)), its failure means nothing.
-    let _ = posix_fadvise(&to, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    to.sync().map_err(write_error(temporary))?;
+    to.forget_cached(); // so that reading back asks the disk, not memory
     Ok(())
 }
 
@@ -98,32 +99,8 @@ fn copy_all(from: &mut impl io::Read, to: &mut impl Write, source: &Path, tempor
     }
 }
 
-/// Gives `temporary` its name; `AlreadyExists` when something has it.
-fn name_without_replacing(temporary: &Path, path: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from) {
-        // NFS and SMB do not know the flag (EINVAL), old kernels not the call (ENOSYS).
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => link(temporary, path),
-        renamed => renamed,
-    }
-}
-
-fn link(temporary: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(temporary, path) {
-        Ok(()) => fs::remove_file(temporary),
-        // FAT and many FUSE file systems have no links (EPERM, ENOTSUP). This box alone writes the folder of its recording, so
-        // that looking first is good enough there.
-        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
-            if path.try_exists()? {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            fs::rename(temporary, path)
-        }
-        Err(e) => Err(e),
-    }
-}
-
-fn digest_of(path: &Path) -> io::Result<Option<Digest>> {
-    match File::open(path) {
+fn digest_of(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Digest>> {
+    match fs.open(path) {
         Ok(file) => files::digest(file).map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
@@ -140,12 +117,14 @@ fn write_error(path: &Path) -> impl FnOnce(io::Error) -> DeliveryError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use tempfile::TempDir;
 
     use super::super::Verdict;
     use super::*;
+    use crate::files::System;
     use crate::model::{RecordingId, RecordingNo};
 
     /// A box with one finished recording, and an empty target.
@@ -181,7 +160,7 @@ mod tests {
 
     impl World {
         fn deliver(&self) -> Result<(), DeliveryError> {
-            deliver(&self.target, &self.finished, &self.delivery)
+            deliver(&System, &self.target, &self.finished, &self.delivery)
         }
 
         /// The delivered folder.
@@ -251,7 +230,7 @@ mod tests {
     fn a_target_that_cannot_be_written_is_tried_again() {
         let world = world();
         // sysfs lets nobody make a folder, not even root.
-        let error = deliver(Path::new("/sys/kernel"), &world.finished, &world.delivery).unwrap_err();
+        let error = deliver(&System, Path::new("/sys/kernel"), &world.finished, &world.delivery).unwrap_err();
         assert!(matches!(&error, DeliveryError::Write { path, .. } if path.starts_with("/sys/kernel/101")), "{error}");
         assert!(error.verdict() != Verdict::Never);
         fs::write(world.target.join("101"), "in the way").unwrap();
@@ -270,19 +249,5 @@ mod tests {
         fs::remove_file(&audio).unwrap();
         assert!(matches!(world.deliver(), Err(DeliveryError::Changed { what: "missing", .. })));
         assert!(!world.arrived().join("audio.wav").exists());
-    }
-
-    #[test]
-    fn the_ways_to_name_a_file_never_replace_one() {
-        for way in [name_without_replacing, link] {
-            let dir = tempfile::tempdir().unwrap();
-            let (temporary, path) = (dir.path().join(".a.part"), dir.path().join("a"));
-            fs::write(&temporary, "new").unwrap();
-            way(&temporary, &path).unwrap();
-            assert!(!temporary.exists());
-            fs::write(&temporary, "newer").unwrap();
-            assert_eq!(way(&temporary, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-            assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-        }
     }
 }

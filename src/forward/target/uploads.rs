@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::files::{FileSystem as _, System};
 use crate::model::id::path_component;
 
 /// An upload of one file in parts.
@@ -51,7 +51,7 @@ impl Uploads {
         file.write_all(&serde_json::to_vec(upload)?)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
-        files::sync_folder(&self.0)
+        System.sync_folder(&self.0)
     }
 
     /// It is done, or begins anew.

@@ -20,7 +20,7 @@ pub(super) fn check(request: &Request) -> Result<(), Answer> {
     }
     check_encoding(request)?;
     match request.method {
-        Method::Invite | Method::Update => check_content(request),
+        Method::Invite | Method::Update => check_content(request).and_then(|()| check_accept(request)),
         _ => Ok(()),
     }
 }
@@ -71,5 +71,18 @@ fn check_content(request: &Request) -> Result<(), Answer> {
             Err(Answer::new(StatusCode::UnsupportedMediaType).header("Accept", ACCEPT))
         }
         _ => Ok(()),
+    }
+}
+
+/// Our answer will be a session description: who accepts none cannot be answered (RFC 3261 §21.4.7).
+fn check_accept(request: &Request) -> Result<(), Answer> {
+    let takes_sdp = |range: &&[u8]| {
+        let range = range.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        [&b"application/sdp"[..], b"application/*", b"*/*"].iter().any(|wanted| range.eq_ignore_ascii_case(wanted))
+    };
+    let is_open = request.headers.first("Accept").is_none();
+    match is_open || request.headers.list("Accept").iter().any(takes_sdp) {
+        true => Ok(()),
+        false => Err(Answer::new(StatusCode::NotAcceptable)),
     }
 }

@@ -94,7 +94,9 @@ impl Reply {
     /// The whole response; a success repeats Record-Route byte for byte (RFC 3261 §12.1.1).
     pub(super) fn render(&self, answer: &Answer, server: &str) -> Vec<u8> {
         let mut headers = self.repeated.clone();
-        headers.push("To", self.tagged_to());
+        if !self.to.is_empty() {
+            headers.push("To", self.tagged_to());
+        }
         if answer.is_success() {
             headers.extend(self.record_routes.clone());
         }

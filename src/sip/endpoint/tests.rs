@@ -5,6 +5,7 @@ mod network;
 mod requests;
 mod restart;
 mod session_timers;
+mod torture;
 
 use std::time::Duration;
 

@@ -117,8 +117,8 @@ impl Endpoint {
         if self.dialogs.len() >= self.config.max_dialogs {
             return Err(full("Too many calls"));
         }
-        let target = request.contact().map(|contact| contact.uri);
-        let target = target.ok_or_else(|| Answer::new(StatusCode::BadRequest).because("INVITE without a readable Contact"))?;
+        // A sender of the days of RFC 2543 has none: it is reached by its From.
+        let target = request.contact().map_or_else(|| request.from.uri.clone(), |contact| contact.uri);
         let pending = Pending { initial: true, ..self.pending(key, &request)? };
         let reply = &self.served.get(key).ok_or_else(gone)?.reply;
         let tag = reply.tag.clone().unwrap_or_default();

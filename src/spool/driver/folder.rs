@@ -13,7 +13,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::super::disk::{Append, Disk, ReadAt, SegmentFile};
 use super::super::segment::{Header, SegmentNo};
-use super::ledger_path;
+use super::super::writer::ledger_path;
 use crate::model::WallTime;
 
 /// Free bytes without which the ledger is not even opened: sled cannot be trusted to survive a full disk.

@@ -6,6 +6,7 @@ mod faults;
 mod room;
 mod sealing;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::mpsc::channel;
@@ -18,8 +19,9 @@ use super::super::fixture::{block, recording};
 use super::super::ledger::{Described, Row};
 use super::super::segment::tests::stored;
 use super::super::segment::{Header, SegmentNo};
+use super::super::writer::ledger_path;
 use super::*;
-use crate::model::{BlockSource, Damage, RecordingId, Run, StoredBlock};
+use crate::model::{BLOCK_BYTES, BlockSource, Damage, MediaTime, RecordingId, RecordingNo, Run, Stage, StoredBlock};
 
 /// A spool at work.
 struct Running {
@@ -82,11 +84,17 @@ type Contents = BTreeMap<RecordingNo, (Recording, Vec<Result<StoredBlock, Damage
 
 fn contents(reader: &Reader) -> Contents {
     let all = reader.recordings().map(|recording| recording.unwrap());
-    all.map(|recording| (recording.no, (recording.clone(), reader.blocks(recording.no).unwrap().collect()))).collect()
+    all.map(|recording| (recording.no, (recording.clone(), all_of(reader, recording.no)))).collect()
+}
+
+/// Every block of a recording, as far as it can be read.
+fn all_of(reader: &Reader, no: RecordingNo) -> Vec<Result<StoredBlock, Damage>> {
+    let mut blocks = reader.blocks(no).unwrap();
+    (0..blocks.count()).map(|index| blocks.read(index)).collect()
 }
 
 fn read(reader: &Reader, no: u64) -> Vec<StoredBlock> {
-    reader.blocks(RecordingNo(no)).unwrap().map(|block| block.unwrap()).collect()
+    all_of(reader, RecordingNo(no)).into_iter().map(|block| block.unwrap()).collect()
 }
 
 /// Two calls of two legs, one of them over; in five segments.

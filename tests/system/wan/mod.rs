@@ -56,7 +56,7 @@ impl Sender {
             "origin": 1_772_460_359_000_000_i64, "started": 1_772_460_359_000_000_i64,
         }))
         .unwrap();
-        let folder = files::create_folder(&self.dir.path().join("finished"), &recording.path()).unwrap();
+        let folder = files::create_folder(&files::System, &self.dir.path().join("finished"), &recording.path()).unwrap();
         let audio: Vec<u8> = std::iter::repeat_with(|| self.random.u8(..)).take(bytes).collect();
         let text = format!("{{\"id\": \"{id}\"}}").into_bytes();
         for (name, content) in [("recording.json", text), ("audio.wav", audio)] {

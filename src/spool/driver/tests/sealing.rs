@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::super::keys::BOX_KEY;
+use super::super::super::keys::Keyring;
+use super::super::super::seal::Algorithm;
 use super::*;
 
 /// A call of two legs with some audio, and another that keeps its segments.
@@ -36,7 +38,7 @@ fn has_key(dir: &Path, no: u64) -> bool {
 
 /// How many blocks of a recording can be read, and how many not.
 fn readable(running: &Running, no: u64) -> (usize, usize) {
-    let blocks: Vec<_> = running.spool.reader().blocks(RecordingNo(no)).unwrap().collect();
+    let blocks = all_of(&running.spool.reader(), RecordingNo(no));
     let good = blocks.iter().filter(|block| block.is_ok()).count();
     (good, blocks.len() - good)
 }
@@ -175,7 +177,7 @@ fn without_any_key_file_everything_goes_on() {
     assert_eq!(running.recovered.report.lost_keys, [RecordingNo(1), RecordingNo(2)]);
     assert_eq!(running.recovered.recordings, [recording(1, Stage::Ended), recording(2, Stage::Recording)]);
     let reader = running.spool.reader();
-    assert!(reader.blocks(RecordingNo(1)).unwrap().all(|block| block.unwrap_err().what.contains("the key is gone")));
+    assert!(all_of(&reader, RecordingNo(1)).into_iter().all(|block| block.unwrap_err().what.contains("the key is gone")));
     running.blocks(vec![block(3, 0, 0)]);
     running.describe(&recording(3, Stage::Ended));
     assert_eq!(readable(&running, 3), (1, 0));

@@ -1,0 +1,45 @@
+//! The commands that the documentation shows do what it shows: every `$ nearend …` line of a `console` block is run in docs/, and
+//! what it prints is compared with what stands below it.
+
+use std::path::Path;
+use std::process::Command;
+
+fn docs() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
+}
+
+/// Commands and what stands below them.
+fn examples(page: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(docs().join(page)).unwrap();
+    let mut found: Vec<(String, String)> = Vec::new();
+    for block in text.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+        for line in block.lines() {
+            match line.strip_prefix("$ nearend ") {
+                Some(command) => found.push((command.to_owned(), String::new())),
+                None => *found.last_mut().map(|(_, output)| output).unwrap() += &format!("{line}\n"),
+            }
+        }
+    }
+    found
+}
+
+/// Runs every example of the page; gives how many there were.
+fn run_all(page: &str) -> usize {
+    let examples = examples(page);
+    for (command, expected) in &examples {
+        let run = Command::new(env!("CARGO_BIN_EXE_nearend")).args(command.split(' ')).current_dir(docs()).output().unwrap();
+        let errors = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(&String::from_utf8_lossy(&run.stdout), expected, "{page}: nearend {command}\n{errors}");
+    }
+    examples.len()
+}
+
+#[test]
+fn the_examples_of_rules_do_what_they_show() {
+    assert_eq!(run_all("rules.md"), 4);
+}
+
+#[test]
+fn the_examples_of_geo_do_what_they_show() {
+    assert_eq!(run_all("geo.md"), 9);
+}
