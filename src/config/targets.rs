@@ -55,9 +55,12 @@ fn missing(keys: &[(&str, bool)]) -> String {
     keys.iter().filter(|(_, missing)| *missing).map(|(key, _)| *key).collect::<Vec<_>>().join(", no ")
 }
 
+/// A key, where it stands, and the kinds that have it.
+type OwnKey<'a> = (&'a str, Option<Range<usize>>, &'a [Kind]);
+
 /// A key that its kind does not have was meant for something.
 fn check_keys(file: &file::Target, kind: Kind, findings: &mut Findings) {
-    let keys: [(&str, Option<Range<usize>>, &[Kind]); 11] = [
+    let keys: [OwnKey; 11] = [
         ("path", span_of(&file.path), &[Kind::Dir]),
         ("endpoint", span_of(&file.endpoint), &[Kind::S3]),
         ("bucket", span_of(&file.bucket), &[Kind::S3]),
@@ -88,7 +91,7 @@ fn place(file: &file::Target, kind: Kind, span: Range<usize>, findings: &mut Fin
             }
             path.map(|path| Place::Dir { path })
         }
-        Kind::S3 => s3(file, span, findings).map(Place::S3),
+        Kind::S3 => s3(file, span, findings).map(|s3| Place::S3(Box::new(s3))),
     }
 }
 

@@ -199,7 +199,7 @@ pub enum Place {
         path: PathBuf,
     },
     /// A bucket of an S3 server.
-    S3(S3),
+    S3(Box<S3>),
 }
 
 /// A bucket of an S3 server.

@@ -146,6 +146,9 @@ struct Waiting {
     no: RecordingNo,
 }
 
+/// Failures alone, class, what the tenant has sent for its share, age: the least is next.
+type Turn = (u8, u8, u64, RecordingNo);
+
 impl Queue {
     /// Nothing waits.
     pub fn new(settings: Settings) -> Queue {
@@ -257,7 +260,7 @@ impl Queue {
             return None;
         }
         let line = &self.lines[target];
-        let mut best: Option<((u8, u8, u64, RecordingNo), &TenantId, Waiting)> = None;
+        let mut best: Option<(Turn, &TenantId, Waiting)> = None;
         let first = (lane, TenantId("".into()));
         for ((_, tenant), waiting) in line.lanes.range(first..).take_while(|((of, _), _)| *of == lane) {
             let Some(next) = self.first_of(target, waiting) else { continue };
