@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nearend::model::block::Law;
+use nearend::model::g711::ulaw_to_linear;
 use nearend::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
@@ -13,6 +14,9 @@ use nearend::rtp::{PayloadMap, Remote, StreamSpec};
 use nearend::sip::Message;
 use nearend::spool::seal::{Algorithm, SealingKey};
 use nearend::spool::segment::push_block;
+use nearend::tones::presets::Preset;
+use nearend::tones::synth;
+use nearend::tones::verdict::Target;
 
 const INVITE: &[u8] = include_bytes!("../tests/data/sip/mcp_invite_two_sessions_recorded.sip");
 
@@ -91,5 +95,30 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parse, place, encode);
+/// A minute of both channels of a call in which somebody speaks, the tone in one of them.
+fn detect(c: &mut Criterion) {
+    let us = Preset::of("us").expect("it is in the table");
+    let target = Target::from(us);
+    let speech = [include_bytes!("../assets/speech/agent.ulaw"), include_bytes!("../assets/speech/customer.ulaw")];
+    let mut channels = speech.map(|codes| {
+        let samples = codes.iter().cycle().take(60 * 8_000).map(|code| f32::from(ulaw_to_linear(*code)));
+        samples.collect::<Vec<f32>>()
+    });
+    let tone = synth::tone(1_400.0, 4_000, -20.0);
+    for place in target.rhythm.tones(480_000, &[]) {
+        let start = usize::try_from(place.start).expect("a minute is short");
+        channels[0][start..].iter_mut().zip(&tone).for_each(|(sample, tone)| *sample += f32::from(*tone));
+    }
+    let find = |samples: &[f32]| {
+        let mut detector = target.detector();
+        samples.chunks(4_000).for_each(|part| detector.push(part));
+        detector.finish(target.rhythm, std::slice::from_ref(&(0..480_000))).tones.len()
+    };
+    assert_eq!(channels.each_ref().map(|samples| find(samples)), [4, 0], "the tones are found, and nothing else");
+    c.bench_function("tones: look for the tone in a minute of a call, both channels", |b| {
+        b.iter(|| channels.each_ref().map(|samples| find(black_box(samples))));
+    });
+}
+
+criterion_group!(benches, parse, place, encode, detect);
 criterion_main!(benches);

@@ -18,7 +18,9 @@
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
 //! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
+//! | [`tones`] | consent tones: the plan, the bench, the proof: a side door | its own |
 //! | [`geo`] | at which location a call is recorded: a side door | main |
+//! | [`tenants`] | whose a call is: a side door | main |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
 //! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
@@ -47,5 +49,7 @@ pub mod rules;
 pub mod session;
 pub mod sip;
 pub mod spool;
+pub mod tenants;
+pub mod tones;
 pub mod wear;
 pub mod web;

@@ -36,6 +36,8 @@ enum Command {
     Demo(cmd::demo::Arguments),
     /// List, show, export and verify what is on the box; also on a data directory copied from a dead one
     Recordings(cmd::recordings::Arguments),
+    /// Consent tones: render what is heard and recorded, measure a file
+    Tone(cmd::tone::Arguments),
     /// Explain which rule counts for a call
     Rules(cmd::rules::Arguments),
     /// Explain at which geo-location a call is recorded
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Check { config, json } => cmd::check::run(&config, json),
         Command::Demo(arguments) => cmd::demo::run(&arguments),
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
+        Command::Tone(arguments) => cmd::tone::run(&arguments),
         Command::Rules(arguments) => cmd::rules::run(&arguments),
         Command::Geo(arguments) => cmd::geo::run(&arguments),
     }

@@ -45,7 +45,7 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 10] = [
+const ONLY_IN: [(&str, &[&str]); 11] = [
     ("object_store", &["forward/target/s3.rs"]),
     ("reqwest", &["forward/target/"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
@@ -53,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
     ("rppal", &["panel/driver.rs"]),
     ("ring", &["spool/seal.rs", "spool/driver.rs"]),
     ("rsip", &["sip/"]),
+    ("nanomp3", &["tones/audio.rs"]),
     ("axum", &["web/"]),
     ("toml", &["config/", "cmd/"]),
     ("clap", &["main.rs", "bin/", "cmd/"]),

@@ -119,7 +119,8 @@ fn serve(config: Config, ready: mpsc::Sender<Listening>, stopped: oneshot::Recei
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(daemon::Error::Runtime)?;
     let announce = move |listening: &Listening| drop(ready.send(listening.clone()));
     let stop = async { drop(stopped.await) };
-    runtime.block_on(daemon::run(config, announce, stop))
+    let (_never, reloads) = tokio::sync::mpsc::channel(1);
+    runtime.block_on(daemon::run(config, reloads, announce, stop))
 }
 
 /// Gives the recording id of the call.

@@ -7,3 +7,4 @@ pub(crate) mod log;
 pub(crate) mod recordings;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod tone;

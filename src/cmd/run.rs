@@ -1,11 +1,12 @@
 //! `nearend run`: the daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nearend::config;
 use nearend::daemon::{self, Listening};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(path: &Path) -> ExitCode {
@@ -18,7 +19,7 @@ pub(crate) fn run(path: &Path) -> ExitCode {
         }
     };
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    match serve(loaded.config) {
+    match serve(path, loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -27,7 +28,7 @@ pub(crate) fn run(path: &Path) -> ExitCode {
     }
 }
 
-fn serve(config: config::Config) -> Result<(), daemon::Error> {
+fn serve(path: &Path, config: config::Config) -> Result<(), daemon::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(daemon::Error::Runtime)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(daemon::Error::Runtime)?;
@@ -35,8 +36,24 @@ fn serve(config: config::Config) -> Result<(), daemon::Error> {
         let stop = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };
-        daemon::run(config, announce, stop).await
+        let hangup = signal(SignalKind::hangup()).map_err(daemon::Error::Runtime)?;
+        let (loaded, reloads) = mpsc::channel(1);
+        tokio::spawn(reload(path.to_path_buf(), hangup, loaded));
+        daemon::run(config, reloads, announce, stop).await
     })
+}
+
+/// Reads the file anew at every SIGHUP. One with an error is refused as a whole: what is in force stays in force.
+async fn reload(path: PathBuf, mut hangup: Signal, reloads: mpsc::Sender<config::Loaded>) {
+    while hangup.recv().await.is_some() {
+        match config::load(&path) {
+            Ok(loaded) => drop(reloads.send(loaded).await), // fails only when the daemon stops
+            Err(faults) => {
+                faults.iter().for_each(|fault| tracing::error!("{fault}"));
+                tracing::error!("not reloaded: {} has errors; what was in force stays in force", path.display());
+            }
+        }
+    }
 }
 
 fn announce(listening: &Listening) {

@@ -86,6 +86,7 @@ pub(super) struct Spool {
 pub(super) struct Tenant {
     pub(super) id: Key<String>,
     pub(super) name: Key<String>,
+    pub(super) parent: Key<String>,
     pub(super) switches: List<String>,
     pub(super) recipients: List<Recipient>,
     pub(super) retention: Key<Duration>,

@@ -66,6 +66,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
     directories.extend(file.target.iter().map(|t| directory(&t.get_ref().path, "[[target]] path", None)));
     check_sockets(&file, findings);
     control::check_owners(&file, findings);
+    control::check_parents(&file, findings);
     let rtp = rtp(&file.rtp, findings);
     let site = site(file.site);
     let tenants = tenants(file.tenant, findings);
@@ -245,6 +246,7 @@ fn tenant(id: String, file: &file::Tenant, findings: &mut Findings) -> Tenant {
     Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
+        parent: given(&file.parent).map(|id| TenantId(id.into())),
         switches: file.switches.iter().flat_map(items).map(|id| SwitchId(id.into())).collect(),
         recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
         retention: given(&file.retention).unwrap_or(RETENTION),

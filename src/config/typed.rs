@@ -125,6 +125,9 @@ pub struct Tenant {
     pub id: TenantId,
     /// Name for people.
     pub name: String,
+    /// The tenant above it, where tenants are in a hierarchy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TenantId>,
     /// The switches that are its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<SwitchId>,

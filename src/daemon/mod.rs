@@ -15,6 +15,7 @@
 //! | file | responsible for |
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
+//! | `judging` | whose a call is and which rule counts; reload of the rules |
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
@@ -22,6 +23,7 @@
 //! | `wan` | what the forwarder goes by |
 
 mod cti;
+mod judging;
 mod keeping;
 mod pipeline;
 mod publish;
@@ -38,7 +40,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{JumpWatch, Now};
-use crate::config::{self, Config, Listen, Source};
+use crate::config::{self, Config, Listen, Loaded, Source};
 use crate::cti::Cti;
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
@@ -90,14 +92,20 @@ pub enum Error {
     Spool(#[from] spool::driver::OpenError),
 }
 
-/// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken.
+/// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken. What comes through `reloads` was
+/// read anew and is right.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(config: Config, ready: impl FnOnce(&Listening), stop: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    reloads: mpsc::Receiver<Loaded>,
+    ready: impl FnOnce(&Listening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let mut daemon = Daemon::build(config).await?;
     ready(&daemon.listening());
-    daemon.serve(stop).await;
+    daemon.serve(reloads, stop).await;
     daemon.close();
     Ok(())
 }
@@ -118,6 +126,7 @@ struct Daemon {
     config: Config,
     sip: SipDriver,
     calls: Calls,
+    judge: judging::Judge,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
     reports: mpsc::Receiver<StreamReport>,
@@ -159,6 +168,7 @@ impl Daemon {
         let web = start_web(&config, watched).await?;
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
+            judge: judging::Judge::new(&config),
             dialogs: HashMap::new(),
             reader: spool.reader(),
             ledger: publish::Ledger::new(config.targets.iter().map(|target| target.name.clone())),
@@ -195,7 +205,7 @@ impl Daemon {
 
     /// Serves until `stop`, then closes all streams and goes on until nothing is left to be written. Nobody is told: the
     /// sessions go on when the box is back, which after an update is a moment later.
-    async fn serve(&mut self, stop: impl Future<Output = ()>) {
+    async fn serve(&mut self, mut reloads: mpsc::Receiver<Loaded>, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut publish = tokio::time::interval(PUBLISH_EVERY);
         let mut end = None;
@@ -207,6 +217,7 @@ impl Daemon {
                 Some(event) = self.spool_events.recv() => self.on_spool(event),
                 Some(event) = self.finish_events.recv() => self.on_finish(event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
+                Some(loaded) = reloads.recv() => self.reload(loaded),
                 Some(event) = self.cti_events.recv() => self.on_cti(Now::read(), event),
                 Some(recording) = self.keeper.released() => self.on_released(recording),
                 () = until(wake) => self.calls.handle_timeout(Now::read()),
@@ -361,7 +372,6 @@ fn recording_config(config: &Config) -> recording::Config {
         linger: Duration::from_secs(3),
         linger_lost: Duration::from_secs(30),
         media_timeout: config.rtp.silence_timeout,
-        tenants: config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.name.clone())).collect(),
     }
 }
 

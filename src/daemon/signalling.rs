@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Now;
 use crate::model::recording::Note;
 use crate::model::{EndReason, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
-use crate::recording::{Action, Admission, Calls, Opening, Refusal, SessionKey, Surroundings};
+use crate::recording::{Action, Admission, Calls, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
 use crate::rtp::{Media, PayloadMap, Remote, StreamChange, StreamSpec};
 use crate::session::Session;
 use crate::session::lines::lines;
@@ -20,6 +20,7 @@ use crate::sip::{DialogId, Event, Flow, Headers, Method, NothingPending, Restore
 use crate::spool::Reader;
 
 use super::Daemon;
+use super::judging::Judge;
 
 /// What the ledger keeps of a dialog, so that it goes on after a restart.
 #[derive(Serialize, Deserialize)]
@@ -124,7 +125,7 @@ impl Daemon {
         let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); audio_lines]);
         let own = own_address(&self.config, &flow);
         let (calls, mut outside) = self.outside(now, own);
-        let admission = calls.admit(now, key(dialog), &session, &lines, &mut outside).map_err(no_room)?;
+        let admission = calls.admit(now, key(dialog), &session, &lines, &mut outside).map_err(no)?;
         let delayed = if offer.is_none() { ", delayed offer" } else { "" };
         tracing::info!(recording = %admission.id, call_id = %request.call_id, from = %flow.remote, "session accepted{delayed}");
         self.ledger.totals.recordings += u64::from(admission.is_new);
@@ -172,7 +173,7 @@ impl Daemon {
         let metadata = Body::read(request).metadata;
         let session = Session::read(request, metadata.as_ref(), lines.iter().flatten().count());
         let (calls, mut outside) = self.outside(now, own);
-        let admission = calls.renegotiate(now, key(dialog), &session, lines, &mut outside).map_err(no_room)?;
+        let admission = calls.renegotiate(now, key(dialog), &session, lines, &mut outside).map_err(no)?;
         let active = lines.iter().flatten().filter(|line| line.active).count();
         tracing::info!(recording = %admission.id, method = %request.method, active, "session renegotiated");
         let streams: Vec<_> = admission.lines.iter().map(|line| line.map(|(stream, _)| stream)).collect();
@@ -219,7 +220,7 @@ impl Daemon {
     /// The recordings, and all that they need to decide.
     fn outside(&mut self, now: Now, own: IpAddr) -> (&mut Calls, Outside<'_>) {
         let (media, reader, sip, dialogs) = (&mut self.media, &self.reader, &mut self.sip, &mut self.dialogs);
-        (&mut self.calls, Outside { media, reader, now, sip, dialogs, own })
+        (&mut self.calls, Outside { media, reader, now, sip, dialogs, judge: &mut self.judge, own })
     }
 
     /// Writes down what is needed to go on with a dialog after a restart.
@@ -301,6 +302,7 @@ struct Outside<'a> {
     now: Now,
     sip: &'a mut SipDriver,
     dialogs: &'a mut HashMap<SessionKey, Dialog>,
+    judge: &'a mut Judge,
     /// Address for the SDP.
     own: IpAddr,
 }
@@ -335,6 +337,10 @@ impl Surroundings for Outside<'_> {
         Some(key(dialog))
     }
 
+    fn judge(&mut self, session: &Session) -> Result<Placement, Declined> {
+        self.judge.judge(self.now, session)
+    }
+
     /// While the ledger cannot be read, an id counts as new: should it not be, the finisher refuses to overwrite.
     fn is_known(&self, id: &RecordingId) -> bool {
         self.reader.find(id).is_ok_and(|known| known.is_some())
@@ -360,9 +366,11 @@ fn log_gone(answered: Result<(), NothingPending>, request: &Request) {
     }
 }
 
-fn no_room(refusal: Refusal) -> No {
+fn no(refusal: Refusal) -> No {
     match refusal {
         Refusal::Full(_) | Refusal::NoStream(_) => No::unavailable(refusal.to_string()),
+        // 603 is for good and from everywhere (RFC 3261 §21.6.2): no other recorder is to be asked.
+        Refusal::Declined(_) => No::new(603, refusal.to_string()),
         Refusal::UnknownSession => No::new(481, refusal.to_string()),
     }
 }

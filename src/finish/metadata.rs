@@ -86,7 +86,7 @@ struct MediaFile<'a> {
     /// Bytes.
     size: String,
     tenant: &'a str,
-    partitions: [(); 0],
+    partitions: &'a [String],
     accessgroups: [(); 0],
     masks: Vec<GirMask>,
     cert_alias: [(); 0],
@@ -113,7 +113,7 @@ fn media_file<'a>(recording: &'a Recording, audio: &'a FileFact, length: MediaTi
         duration: length.as_millis().to_string(),
         size: audio.bytes.to_string(),
         tenant: &recording.tenant.0,
-        partitions: [],
+        partitions: recording.ruling.as_ref().map_or(&[], |ruling| &ruling.partitions),
         accessgroups: [],
         masks: recording.masks.iter().map(|mask| GirMask { time: Iso(mask.time), kind: mask_type(mask.kind) }).collect(),
         cert_alias: [],

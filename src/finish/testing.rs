@@ -41,6 +41,8 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         id: RecordingId(id.into()),
         call_uuid: Some(CallUuid("01ABCDEFGHIJKLMNOPQRSTUV01234567".into())),
         tenant: TenantId("101".into()),
+        switch: None,
+        ruling: None,
         dialect: Dialect::Msr,
         origin: ORIGIN,
         started: ORIGIN,

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Law;
-use super::{CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, TenantId, WallTime};
+use super::{
+    CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, WallTime,
+};
 
 /// One recorded call and how far it is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,12 @@ pub struct Recording {
     pub call_uuid: Option<CallUuid>,
     /// Whose recording it is.
     pub tenant: TenantId,
+    /// The switch of the recorded DN, where it is known.
+    #[serde(default)]
+    pub switch: Option<SwitchId>,
+    /// The rule that wanted it recorded, and what else that wants; none: no rule matched.
+    #[serde(default)]
+    pub ruling: Option<Box<Ruling>>,
     /// Which kind of sender it came from.
     pub dialect: Dialect,
     /// Zero of the time line: the start, rounded down to the block grid.
@@ -66,6 +74,19 @@ pub struct Recording {
     /// Names of the targets that have confirmed all files.
     #[serde(default)]
     pub arrived_at: Vec<String>,
+}
+
+/// What a rule wants done with a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Name of the rule.
+    pub rule: String,
+    /// By which the data centre knows how long to keep it.
+    #[serde(default)]
+    pub retention_class: Option<String>,
+    /// Partitions of the archive that it goes to.
+    #[serde(default)]
+    pub partitions: Vec<String>,
 }
 
 /// A SIP session as it is kept over a restart of the box.

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::recording::{Note, RtpAnchor, Stage};
+use crate::model::recording::{Note, RtpAnchor, Ruling, Stage};
 use crate::model::{
     Channel, Conversation, EndReason, Flag, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, StreamKey,
-    StreamReport, TenantId, WallTime,
+    StreamReport, SwitchId, TenantId, WallTime,
 };
 use crate::session::Session;
 
@@ -28,8 +28,6 @@ pub struct Config {
     pub linger_lost: Duration,
     /// After how long without any packet a session's peer is asked whether it is still there.
     pub media_timeout: Duration,
-    /// Id and name of each tenant.
-    pub tenants: Vec<(TenantId, String)>,
 }
 
 /// A SIP session: the number of its dialog.
@@ -61,8 +59,28 @@ pub trait Surroundings {
     fn close(&mut self, key: StreamKey);
     /// Goes on with a session after a restart; none when it cannot be.
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey>;
+    /// Whose a call is that begins, and what a rule wants done with it; or that one wants nothing recorded.
+    fn judge(&mut self, session: &Session) -> Result<Placement, Declined>;
     /// Whether a recording of this id is already over.
     fn is_known(&self, id: &RecordingId) -> bool;
+}
+
+/// Where a recording belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The switch of the recorded DN, where it is known.
+    pub switch: Option<SwitchId>,
+    /// The rule that matched, and what it wants.
+    pub ruling: Option<Box<Ruling>>,
+}
+
+/// A rule wants nothing recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// Its name.
+    pub rule: String,
 }
 
 /// A session was taken.
@@ -87,6 +105,9 @@ pub enum Refusal {
     /// No port, no leg number.
     #[error("no stream could be opened: {0}")]
     NoStream(String),
+    /// A rule wants nothing recorded.
+    #[error("rule {0:?} wants nothing recorded")]
+    Declined(String),
     /// The session is not one of ours.
     #[error("no recording has this session")]
     UnknownSession,
@@ -181,7 +202,10 @@ impl Calls {
         let no = match known {
             Some(no) => no,
             None if self.running() >= self.config.max_recordings => return Err(Refusal::Full(self.running())),
-            None => self.begin(now, session, outside),
+            None => {
+                let placement = outside.judge(session).map_err(|declined| Refusal::Declined(declined.rule))?;
+                self.begin(now, session, placement, outside)
+            }
         };
         let opened = self.open_lines(now, no, session, lines, outside);
         let Some(call) = self.calls.get_mut(&no) else { return Err(Refusal::UnknownSession) };
@@ -374,7 +398,7 @@ impl Calls {
         self.calls.values_mut().find(|call| call.sessions.iter().any(|s| s.key == key))
     }
 
-    fn begin(&mut self, now: Now, session: &Session, outside: &dyn Surroundings) -> RecordingNo {
+    fn begin(&mut self, now: Now, session: &Session, placement: Placement, outside: &dyn Surroundings) -> RecordingNo {
         let no = self.next_no;
         self.next_no = RecordingNo(no.0 + 1);
         let origin = on_grid_before(now.mono);
@@ -384,7 +408,9 @@ impl Calls {
             no,
             id,
             call_uuid: session.call_uuid.clone(),
-            tenant: self.tenant(session),
+            tenant: placement.tenant,
+            switch: placement.switch,
+            ruling: placement.ruling,
             dialect: session.dialect,
             origin: now.wall.plus_micros(-i64::try_from(now.mono.since(origin).as_micros()).unwrap_or(0)),
             started: now.wall,
@@ -406,7 +432,8 @@ impl Calls {
         if later_part {
             recording.flag(Flag::LaterPart);
         }
-        tracing::info!(recording = %recording.id, tenant = %recording.tenant, dialect = ?recording.dialect, "recording begins");
+        let rule = recording.ruling.as_ref().map_or("-", |ruling| ruling.rule.as_str());
+        tracing::info!(recording = %recording.id, tenant = %recording.tenant, rule, dialect = ?recording.dialect, "recording begins");
         self.calls.insert(no, Call::new(recording, origin));
         no
     }
@@ -482,11 +509,6 @@ impl Calls {
             outside.close(key);
             call.forget_leg(key.leg);
         }
-    }
-
-    fn tenant(&self, session: &Session) -> TenantId {
-        let known = |hint: &String| self.config.tenants.iter().find(|(id, name)| *id.0 == **hint || name == hint);
-        session.tenant_hints.iter().find_map(known).map_or_else(TenantId::default_tenant, |(id, _)| id.clone())
     }
 }
 

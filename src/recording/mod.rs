@@ -14,7 +14,7 @@ pub mod call;
 pub mod calls;
 mod restart;
 
-pub use calls::{Action, Admission, Calls, Config, Opening, Refusal, SessionKey, Surroundings};
+pub use calls::{Action, Admission, Calls, Config, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
 
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,13 @@ impl Surroundings for Ports<'_> {
     fn resume(&mut self, session: &SavedSession) -> Option<SessionKey> {
         session.dialog.as_u64().map(SessionKey)
     }
+    /// A session of the tenant `declined` is.
+    fn judge(&mut self, session: &Session) -> Result<Placement, Declined> {
+        if session.tenant_hints.iter().any(|hint| hint == "declined") {
+            return Err(Declined { rule: "none".into() });
+        }
+        Ok(Placement { tenant: TenantId("101".into()), switch: None, ruling: None })
+    }
     fn is_known(&self, id: &RecordingId) -> bool {
         self.2.contains(id)
     }
@@ -54,7 +61,6 @@ impl World {
             linger: Duration::from_secs(3),
             linger_lost: Duration::from_secs(30),
             media_timeout: Duration::from_secs(60),
-            tenants: vec![(TenantId("101".into()), "acme".into())],
         };
         World {
             calls: Calls::new(config, RecordingNo(1)),

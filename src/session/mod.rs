@@ -12,6 +12,7 @@
 //! | [`multipart`] | bodies of several parts (RFC 2046) |
 
 pub mod cisco;
+mod facts;
 pub mod lines;
 pub mod msr;
 pub mod multipart;
@@ -37,7 +38,7 @@ pub struct Session {
     pub recording_id: Option<RecordingId>,
     /// CallUUID, where given.
     pub call_uuid: Option<CallUuid>,
-    /// Ids and names under which the tenant may be configured, the most exact first.
+    /// Ids, names and paths of names (`Environment/acme`) of the tenant, the most exact first.
     pub tenant_hints: Vec<String>,
     /// One per audio line of the SDP that the box may take, in the order of the SDP; may be shorter.
     pub parties: Vec<Party>,

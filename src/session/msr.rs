@@ -47,9 +47,8 @@ pub fn parties(parameters: &BTreeMap<String, String>, audio_lines: usize) -> Vec
     vec![Party { channel, dn: dn("dn"), label: None }]
 }
 
-/// Under which ids and names the tenant may be configured, from the most exact to the vaguest:
-/// `gvp.rm.tenant-id=101_record` of the GVP session id, the last part of the tenant path of the session data
-/// (`Environment/acme`), `gvp-tenant-id=[Environment/acme].record` of the request-URI.
+/// What names the tenant, from the most exact to the vaguest: the id in `gvp.rm.tenant-id=101_record` of the GVP session id, the
+/// tenant path of the session data (`Environment/acme`), `gvp-tenant-id=[Environment/acme].record` of the request-URI.
 pub fn tenant_hints(request: &Request, parameters: &BTreeMap<String, String>) -> Vec<String> {
     let mut hints = Vec::new();
     if let Some(id) = request.headers.text("X-Genesys-GVP-Session-ID") {
@@ -57,16 +56,12 @@ pub fn tenant_hints(request: &Request, parameters: &BTreeMap<String, String>) ->
         hints.extend(tenant.map(|t| t.split_once('_').map_or(t, |(id, _profile)| id).to_owned()));
     }
     if let Some(data) = request.headers.text("X-Genesys-GVP-Session-Data") {
-        hints.extend(data.split(';').nth(6).and_then(last_of_path));
+        hints.extend(data.split(';').nth(6).map(str::to_owned));
     }
     if let Some(path) = parameters.get("gvp-tenant-id").and_then(|id| id.strip_prefix('[')?.split(']').next()) {
-        hints.extend(last_of_path(path));
+        hints.push(path.to_owned());
     }
     hints
-}
-
-fn last_of_path(path: &str) -> Option<String> {
-    path.rsplit('/').map(str::trim).find(|part| !part.is_empty()).map(str::to_owned)
 }
 
 /// Every `X-` header and `User-to-User`, as received.
@@ -125,11 +120,5 @@ mod tests {
             ["User-to-User", "X-Genesys-GVP-Session-ID", "X-Genesys-GVP-Session-Data", "X-Genesys-RM-Application-dbid"]
         );
         assert_eq!(session.tenant_hints, ["1", "Environment", "Environment"]);
-    }
-
-    #[test]
-    fn tenant_paths_end_in_the_tenant() {
-        assert_eq!(last_of_path("Environment/acme"), Some("acme".into()));
-        assert_eq!(last_of_path("/"), None);
     }
 }

@@ -13,6 +13,8 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         id: RecordingId(format!("01AB{no}_2026-03-02_14-05-59").into()),
         call_uuid: None,
         tenant: TenantId::default_tenant(),
+        switch: None,
+        ruling: None,
         dialect: Dialect::Msr,
         origin: WallTime(1_772_460_359_000_000),
         started: WallTime(1_772_460_359_120_000),

@@ -215,15 +215,15 @@ impl<'a> Recovery<'a> {
     fn check_covered(&mut self, file: SegmentFile) -> Result<(), Failure> {
         let covered = self.covered.remove(&file.no).unwrap_or_default();
         let tail = covered.end.max(HEADER_BYTES as u64)..file.bytes;
-        self.check_gaps(file.no, covered.gaps.into_iter().chain([tail]))
+        self.check_gaps(file, covered.gaps.into_iter().chain([tail]))
     }
 
-    fn check_gaps(&mut self, no: SegmentNo, gaps: impl Iterator<Item = Range<u64>>) -> Result<(), Failure> {
+    fn check_gaps(&mut self, file: SegmentFile, gaps: impl Iterator<Item = Range<u64>>) -> Result<(), Failure> {
         for gap in gaps.filter(|gap| !gap.is_empty()) {
-            let segment = self.disk.open(no).map_err(Failure::Disk)?;
-            let mut found = Scan::new(segment.as_ref(), gap.start).take_while(|found| found.offset() < gap.end);
+            let segment = self.disk.open(file.no).map_err(Failure::Disk)?;
+            let mut found = Scan::new(segment.as_ref(), gap.start, file.bytes).take_while(|found| found.offset() < gap.end);
             if found.any(|found| matches!(found, Found::Record(_))) {
-                return Err(distrust(&format!("it does not know the records in {} from {}", no.file_name(), gap.start)));
+                return Err(distrust(&format!("it does not know the records in {} from {}", file.no.file_name(), gap.start)));
             }
         }
         Ok(())
@@ -232,7 +232,7 @@ impl<'a> Recovery<'a> {
     /// Step 2, for one segment: enters what stands behind the last commit.
     fn catch_up(&mut self, file: SegmentFile, header: Option<Header>) -> Result<(), Failure> {
         let covered = self.covered.remove(&file.no).unwrap_or_default();
-        self.check_gaps(file.no, covered.gaps.into_iter())?;
+        self.check_gaps(file, covered.gaps.into_iter())?;
         let from = covered.end.max(HEADER_BYTES as u64);
         if header.is_none() {
             self.note_damage(file.no, 0..file.bytes.min(HEADER_BYTES as u64));
@@ -248,7 +248,7 @@ impl<'a> Recovery<'a> {
             opened => opened.map_err(Failure::Disk)?,
         };
         let mut commit = CommitIndex { segment: file.no, offset: from, entries: Vec::new() };
-        for found in Scan::new(segment.as_ref(), from) {
+        for found in Scan::new(segment.as_ref(), from, file.bytes) {
             match found {
                 Found::Damaged(range) => self.note_damage(file.no, range),
                 Found::Record(place) => {

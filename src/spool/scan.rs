@@ -50,8 +50,9 @@ pub struct Place {
 /// The scan; an iterator.
 pub struct Scan<'a> {
     file: &'a dyn ReadAt,
-    /// Where it stands.
+    /// Where it stands, and where the file ends: one that can no longer be read at all must end, too.
     offset: u64,
+    end: u64,
     /// What it is stepping over.
     gap: Option<Gap>,
     /// A part of the file, and where that begins.
@@ -62,13 +63,16 @@ pub struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Scans `file` from the byte `from`, where a record begins, or the file ends.
-    pub fn new(file: &'a dyn ReadAt, from: u64) -> Scan<'a> {
-        Scan { file, offset: from, gap: None, window: Vec::new(), window_at: from, next: None }
+    /// Scans `file` from the byte `from`, where a record begins, or the file ends, up to `end`, its length.
+    pub fn new(file: &'a dyn ReadAt, from: u64, end: u64) -> Scan<'a> {
+        Scan { file, offset: from, end, gap: None, window: Vec::new(), window_at: from, next: None }
     }
 
     fn step(&mut self) -> Step {
         let offset = self.offset;
+        if offset >= self.end {
+            return Step::End;
+        }
         let prefix = match self.view(offset, PREFIX_BYTES) {
             Ok([]) => return Step::End,
             Ok(prefix) => prefix,
@@ -191,7 +195,7 @@ impl Iterator for Scan<'_> {
             };
             if let Some(gap) = self.gap.take().filter(|gap| !gap.is_hole()) {
                 self.next = place;
-                return Some(Found::Damaged(gap.from..before));
+                return Some(Found::Damaged(gap.from..before.min(self.end)));
             }
             match (place, step) {
                 (Some(place), _) => return Some(Found::Record(place)),
@@ -237,7 +241,7 @@ mod tests {
     }
 
     fn scan(bytes: &[u8]) -> Vec<Found> {
-        Scan::new(&Memory(bytes.to_vec(), 0..0), 0).collect()
+        Scan::new(&Memory(bytes.to_vec(), 0..0), 0, bytes.len() as u64).collect()
     }
 
     fn short_block(no: u64, number: u32) -> Block {
@@ -292,12 +296,19 @@ mod tests {
     fn an_unreadable_sector_costs_the_records_in_it() {
         let mut bytes = Vec::new();
         (0..100).for_each(|number| push_block(&mut bytes, &short_block(1, number)));
-        let file = Memory(bytes, 1_024..1_030);
-        let found: Vec<Found> = Scan::new(&file, 0).collect();
+        let (length, file) = (bytes.len() as u64, Memory(bytes, 1_024..1_030));
+        let found: Vec<Found> = Scan::new(&file, 0, length).collect();
         let records = found.iter().filter(|f| matches!(f, Found::Record(_))).count();
         assert!((14..99).contains(&records), "those before the sector and those after it, but {records} of 100");
         let damaged: Vec<_> = found.iter().filter(|f| matches!(f, Found::Damaged(_))).collect();
         assert!(matches!(damaged[..], [Found::Damaged(range)] if range.contains(&1_024)), "{damaged:?}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_at_all_ends_where_it_ended() {
+        let file = Memory(Vec::new(), 0..u64::MAX);
+        let found: Vec<Found> = Scan::new(&file, 52, 10_000).collect();
+        assert_eq!(found, [Found::Damaged(52..10_000)]);
     }
 
     #[test]

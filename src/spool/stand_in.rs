@@ -35,6 +35,8 @@ impl StandIn {
             id: RecordingId(format!("recovered-{:032x}-{no}", spool.0).into()),
             call_uuid: None,
             tenant: TenantId::default_tenant(),
+            switch: None,
+            ruling: None,
             dialect: Dialect::Plain,
             origin: started,
             started,

@@ -104,6 +104,17 @@ impl Site {
         daemon.wait().unwrap().code()
     }
 
+    /// Replaces the configuration, as a person would with an editor.
+    pub(crate) fn rewrite(&self, more: &str) {
+        fs::write(self.path("nearend.toml"), self.config(more)).unwrap();
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let daemon = self.daemon.as_ref().unwrap();
+        kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
+    }
+
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

@@ -15,7 +15,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(super) use tables::check_owners;
+pub(super) use tables::{check_owners, check_parents};
 pub use value::Link;
 
 use std::ops::Range;

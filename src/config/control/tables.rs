@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use toml::Spanned;
 
 use super::super::diagnostic::Findings;
-use super::super::file::{File, Key};
+use super::super::file::{File, Key, Tenant};
 use super::super::resolve::{given, span_of};
 use super::super::typed::{MonitoredDn, Switch, TServer};
 use super::{entries, meant, raw};
@@ -15,6 +15,27 @@ use crate::rules::Calendar;
 
 /// DNs that one T-Server may have to monitor; each is a registration of its own on the link.
 const MOST_DNS: u64 = 20_000;
+
+/// Every parent is a tenant, and nobody's own descendant.
+pub(in crate::config) fn check_parents(file: &File, findings: &mut Findings) {
+    let pair = |tenant: &Spanned<Tenant>| Some((given(&tenant.get_ref().id)?, given(&tenant.get_ref().parent)));
+    let parents: Vec<(String, Option<String>)> = file.tenant.iter().filter_map(pair).collect();
+    let parent = |id: &str| parents.iter().find(|(known, _)| known == id).and_then(|(_, parent)| parent.clone());
+    for entry in &file.tenant {
+        let (Some(id), Some(key)) = (given(&entry.get_ref().id), &entry.get_ref().parent) else { continue };
+        let named = &key.get_ref().0;
+        if !parents.iter().any(|(known, _)| known == named) {
+            let meant = meant(named, parents.iter().map(|(known, _)| known.as_str()));
+            let message = format!("{named:?} is no tenant of this file; expected the id of another [[tenant]] table{meant}");
+            findings.error(key.span(), "[[tenant]] parent", message);
+        }
+        let above = std::iter::successors(Some(named.clone()), |above| parent(above)).take(parents.len());
+        if above.into_iter().any(|above| above == id) {
+            let message = format!("{id:?} would stand above itself; expected a tenant that is not below it");
+            findings.error(key.span(), "[[tenant]] parent", message);
+        }
+    }
+}
 
 /// Every switch that a tenant names has a table, and no two tenants name the same.
 pub(in crate::config) fn check_owners(file: &File, findings: &mut Findings) {

@@ -129,3 +129,13 @@ fn there_may_be_many_rules_but_not_any_number() {
     assert_eq!(config(&rules(1_000)).rules.len(), 1_000);
     assert!(error(&rules(1_001)).starts_with("n.toml:3001:1: [[rule]]: 1001 rules are too many"));
 }
+
+#[test]
+fn parents_are_tenants_and_stand_above() {
+    let tenants = |a: &str, b: &str| format!("[[tenant]]\nid = \"1\"\n{a}\n[[tenant]]\nid = \"2\"\n{b}\n");
+    assert_eq!(config(&tenants("", "parent = \"1\"")).tenants[1].parent.as_ref().map(ToString::to_string).as_deref(), Some("1"));
+    assert!(error(&tenants("", "parent = \"11\"")).contains(":6:10: [[tenant]] parent: \"11\" is no tenant of this file"));
+    assert!(error(&tenants("parent = \"1\"", "")).contains(":3:10: [[tenant]] parent: \"1\" would stand above itself"));
+    let circle = parse("n.toml", &tenants("parent = \"2\"", "parent = \"1\"")).unwrap_err();
+    assert_eq!(circle.len(), 2, "{circle:#?}");
+}

@@ -41,7 +41,8 @@ pub(super) fn couples(recording: &Recording) -> Vec<Couple<'_>> {
     let conversation = recording.conversation.as_deref();
     let known = conversation.map(|conversation| &*conversation.couples).unwrap_or_default();
     if known.is_empty() {
-        let switch = conversation.and_then(|conversation| conversation.calls.first()).map(|call| &call.switch);
+        let told = conversation.and_then(|conversation| conversation.calls.first()).map(|call| &call.switch);
+        let switch = told.or(recording.switch.as_ref());
         return vec![Couple { id: recording.id.to_string(), tenant, switch, parties: None }];
     }
     let id = |n: usize| if n == 0 { recording.id.to_string() } else { format!("{}/{}", recording.id, n + 1) };

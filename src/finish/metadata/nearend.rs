@@ -31,6 +31,10 @@ pub(super) struct Nearend<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<ConversationPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_class: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     end_reason: Option<EndReason>,
     flags: &'a [Flag],
     audio: Audio<'a>,
@@ -60,6 +64,8 @@ impl<'a> Nearend<'a> {
             dialect: recording.dialect,
             couples: conversation::couples(recording),
             conversation: recording.conversation.as_deref().map(ConversationPart::new),
+            rule: recording.ruling.as_ref().map(|ruling| ruling.rule.as_str()),
+            retention_class: recording.ruling.as_ref().and_then(|ruling| ruling.retention_class.as_deref()),
             end_reason: recording.end_reason,
             flags: &recording.flags,
             audio: Audio {

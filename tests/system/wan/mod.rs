@@ -118,7 +118,7 @@ impl Sender {
             access_key_file: self.path("access-key"),
             secret_key_file: self.path("secret-key"),
             part_bytes: 5 << 20, // the server takes no smaller ones
-            access: Access { ca_file: None, timeout: Duration::from_secs(3) },
+            access: Access { ca_file: None, timeout: Duration::from_secs(30) },
             uploads_dir: self.path("uploads"),
         }
     }

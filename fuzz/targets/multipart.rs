@@ -1,0 +1,3 @@
+//! `multipart` for libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nearend_fuzz::multipart_body(bytes));

@@ -1,0 +1,3 @@
+//! `rs_metadata` for libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nearend_fuzz::rs_metadata(bytes));

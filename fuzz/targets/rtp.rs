@@ -1,0 +1,3 @@
+//! `rtp` for libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nearend_fuzz::rtp(bytes));

@@ -1,0 +1,3 @@
+//! `sip_stream` for libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nearend_fuzz::sip_stream(bytes));

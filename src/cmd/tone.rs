@@ -1,0 +1,387 @@
+//! `nearend tone`: the bench for consent tones. Renders what parties hear and channels hold, and measures files.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use nearend::tones::audio::{self, WavHead};
+use nearend::tones::picture::{Panel, draw};
+use nearend::tones::plan::{Chan1Source, Chan2Source, Consent, Options, Party, Plan, Situation, spans};
+use nearend::tones::presets::Preset;
+use nearend::tones::resample::Resampler;
+use nearend::tones::survey::Survey;
+use nearend::tones::synth::{self, Call, Signals};
+use nearend::tones::verdict::{self, Channel, Target, Verdict};
+use serde::Serialize;
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// For programs
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write what both parties hear and both channels hold in a call with this tone, and a picture of it
+    Render(Render),
+    /// Measure the tones of a file; exit 0 when all are there as they should be, 1 when not
+    Check(Check),
+}
+
+#[derive(Args)]
+struct Render {
+    /// The tone of a country: us, de, uk …
+    #[arg(long, value_parser = preset)]
+    preset: Preset,
+    /// Length of the call
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=1800))]
+    seconds: u32,
+    /// Where the files go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A WAV or MP3 file that both parties say in turns; without it both are silent
+    #[arg(long, value_name = "FILE")]
+    speech: Option<PathBuf>,
+    /// record_recorddnhearstone
+    #[arg(long, action = ArgAction::Set, default_value = "true")]
+    recorddn_hears: bool,
+    /// record_otherdnhearstone
+    #[arg(long, action = ArgAction::Set, default_value = "true")]
+    otherdn_hears: bool,
+    /// record_chan1source
+    #[arg(long, value_enum, default_value = "recorddnsays")]
+    chan1: Chan1,
+    /// record_chan2source
+    #[arg(long, value_enum, default_value = "otherdnsays")]
+    chan2: Chan2,
+    /// The recording is paused here, both in seconds; may be given several times
+    #[arg(long, value_name = "AT:LENGTH", value_parser = pause)]
+    pause: Vec<(u32, u32)>,
+    /// Level of the tone
+    #[arg(long, value_name = "DBM0", default_value_t = synth::USUAL_LEVEL_DBM0, allow_negative_numbers = true, value_parser = level)]
+    level: f64,
+}
+
+#[derive(Args)]
+struct Check {
+    /// A WAV file; a recording's audio.wav, too
+    file: PathBuf,
+    /// Compare with the tone of this country; without it the tone is found out
+    #[arg(long, value_parser = preset)]
+    preset: Option<Preset>,
+    /// There must be a tone in this channel; may be given several times
+    #[arg(long, value_name = "CHANNEL", value_parser = clap::value_parser!(u8).range(1..=2))]
+    demand: Vec<u8>,
+}
+
+const EXAMPLES: &str = "Examples:
+  nearend tone render --preset us --seconds 60 --out bench --chan1 otherdnhears --json
+  nearend tone render --preset de --out bench --speech talk.wav --recorddn-hears false --pause 20:10
+  nearend tone check bench/channel-1.wav
+  nearend tone check audio.wav --preset us --demand 1 --json";
+
+/// More of a file than this is not speech for a bench.
+const MOST_SPEECH_S: u32 = 1_800;
+const MOST_SPEECH_BYTES: u64 = 512 << 20;
+const HEAD_BYTES: u64 = 64 << 10;
+const READ_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "lowercase")]
+enum Chan1 {
+    RecordDnSays,
+    OtherDnHears,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "lowercase")]
+enum Chan2 {
+    OtherDnSays,
+    RecordDnHears,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let done = match &arguments.command {
+        Command::Render(render) => render.run(arguments.json).map(|()| Verdict::Pass),
+        Command::Check(check) => check.run(arguments.json),
+    };
+    match done {
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+// ---- render
+
+#[derive(Serialize)]
+struct Rendered {
+    preset: &'static str,
+    frequency_hz: u32,
+    on_ms: u32,
+    off_ms: u32,
+    level_dbm0: f64,
+    all_party_consent: bool,
+    one_party_consent: bool,
+    tones_at_ms: Vec<u64>,
+    files: Vec<RenderedFile>,
+    picture: String,
+}
+
+#[derive(Serialize)]
+struct RenderedFile {
+    file: String,
+    tone: bool,
+    tones: usize,
+}
+
+impl Render {
+    fn run(&self, json: bool) -> Result<(), String> {
+        let options = Options {
+            recorddn_hears: self.recorddn_hears,
+            otherdn_hears: self.otherdn_hears,
+            chan1: match self.chan1 {
+                Chan1::RecordDnSays => Chan1Source::RecordDnSays,
+                Chan1::OtherDnHears => Chan1Source::OtherDnHears,
+            },
+            chan2: match self.chan2 {
+                Chan2::OtherDnSays => Chan2Source::OtherDnSays,
+                Chan2::RecordDnHears => Chan2Source::RecordDnHears,
+            },
+        };
+        let plan = Plan { rhythm: Ok(self.preset.rhythm()), options };
+        let length = self.seconds as usize * audio::RATE_HZ as usize;
+        let speech = self.speech.as_deref().map_or(Ok([Vec::new(), Vec::new()]), |file| in_turns(file, length))?;
+        let mut pauses: Vec<_> =
+            self.pause.iter().map(|(at, long)| u64::from(*at) * 8_000..u64::from(at + long) * 8_000).collect();
+        pauses.sort_by_key(|pause| pause.start);
+        if pauses.windows(2).any(|pair| pair[0].end > pair[1].start) {
+            return Err("--pause: pauses overlap; expected one to end before the next begins".into());
+        }
+        let tone = synth::tone(f64::from(self.preset.frequency_hz), self.preset.on_ms as usize * 8, self.level);
+        let call = Call { plan: &plan, tone: &tone, speech: [&speech[0], &speech[1]], length, pauses: &pauses };
+        self.write(&plan, &call, &call.render(), json)
+    }
+
+    fn write(&self, plan: &Plan, call: &Call, signals: &Signals, json: bool) -> Result<(), String> {
+        let fault = |path: &Path| {
+            let path = path.to_path_buf();
+            move |e: io::Error| format!("--out {}: {e}; name a folder that may be written to", path.display())
+        };
+        std::fs::create_dir_all(&self.out).map_err(fault(&self.out))?;
+        let tones = call.tones();
+        let channel = |channel| plan.channel(channel, Situation::Recording).is_some_and(|content| content.tone);
+        let hears = |party| plan.hears(party, Situation::Recording).tone;
+        let all: [(&str, &[i16], bool); 4] = [
+            ("recorddn-hears", &signals.recorddn_hears, hears(Party::RecordDn)),
+            ("otherdn-hears", &signals.otherdn_hears, hears(Party::OtherDn)),
+            ("channel-1", &signals.channel_1, channel(nearend::model::Channel::Recorded)),
+            ("channel-2", &signals.channel_2, channel(nearend::model::Channel::Other)),
+        ];
+        let mut files = Vec::new();
+        for (name, samples, tone) in all {
+            let path = self.out.join(format!("{name}.wav"));
+            std::fs::write(&path, audio::wav_bytes(samples)).map_err(fault(&path))?;
+            files.push(RenderedFile { file: path.display().to_string(), tone, tones: if tone { tones.len() } else { 0 } });
+        }
+        let expected = |tone: bool| if tone { tones.as_slice() } else { &[] };
+        let panels = all.map(|(name, samples, tone)| Panel { name, samples, expected: expected(tone) });
+        let picture = self.out.join("picture.svg");
+        std::fs::write(&picture, draw(&self.preset.to_string(), &panels)).map_err(fault(&picture))?;
+        let rendered = Rendered {
+            preset: self.preset.country,
+            frequency_hz: self.preset.frequency_hz,
+            on_ms: self.preset.on_ms,
+            off_ms: self.preset.off_ms,
+            level_dbm0: self.level,
+            all_party_consent: plan.satisfies(Consent::AllParty, Situation::Recording),
+            one_party_consent: plan.satisfies(Consent::OneParty, Situation::Recording),
+            tones_at_ms: tones.iter().map(|tone| tone.start / 8).collect(),
+            files,
+            picture: picture.display().to_string(),
+        };
+        rendered.print(json)
+    }
+}
+
+impl Rendered {
+    fn print(&self, json: bool) -> Result<(), String> {
+        if json {
+            return print_json(self);
+        }
+        for file in &self.files {
+            println!("{:>3} tones  {}", file.tones, file.file);
+        }
+        println!("           {}", self.picture);
+        let consent = match (self.all_party_consent, self.one_party_consent) {
+            (true, _) => "both parties hear the tone",
+            (false, true) => "only one party hears the tone: not enough where the law asks for all parties' consent",
+            (false, false) => "nobody hears the tone",
+        };
+        println!("{consent}");
+        Ok(())
+    }
+}
+
+/// The file said by the recorded party, then by the other, and so on.
+fn in_turns(path: &Path, length: usize) -> Result<[Vec<i16>; 2], String> {
+    let fault = |e: &dyn std::fmt::Display| format!("--speech {}: {e}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| fault(&e))?;
+    file.take(MOST_SPEECH_BYTES).read_to_end(&mut bytes).map_err(|e| fault(&e))?;
+    let speech = audio::load(&bytes, MOST_SPEECH_S).map_err(|e| fault(&e))?;
+    let mut parties = [vec![0; length], vec![0; length]];
+    for (turn, start) in (0..length).step_by(speech.len()).enumerate() {
+        let says = parties[turn % 2][start..].iter_mut().zip(&speech);
+        says.for_each(|(sample, said)| *sample = synth::to_sample(f64::from(*said)));
+    }
+    Ok(parties)
+}
+
+// ---- check
+
+#[derive(Serialize)]
+struct Checked {
+    channels: Vec<Channel>,
+    /// The preset that was compared with, or the ones that the tone is like.
+    presets: Vec<&'static str>,
+    verdict: Verdict,
+}
+
+impl Check {
+    fn run(&self, json: bool) -> Result<Verdict, String> {
+        let fault = |e: String| format!("{}: {e}", self.file.display());
+        let mut file = WavFile::open(&self.file).map_err(fault)?;
+        let (channels, presets) = match self.preset {
+            Some(preset) => (self.against(&mut file, preset.into()).map_err(fault)?, vec![preset.country]),
+            None => self.found_out(&mut file).map_err(fault)?,
+        };
+        let verdict = verdict::overall(&channels);
+        let checked = Checked { channels, presets, verdict };
+        if json {
+            print_json(&checked)?;
+        } else {
+            checked.channels.iter().for_each(|channel| println!("{channel}"));
+            println!("presets: {}", if checked.presets.is_empty() { "none".into() } else { checked.presets.join(", ") });
+            println!(
+                "verdict: {}",
+                if verdict == Verdict::Pass {
+                    "pass"
+                } else if verdict == Verdict::Fail {
+                    "FAIL"
+                } else {
+                    "no tone"
+                }
+            );
+        }
+        Ok(verdict)
+    }
+
+    fn against(&self, file: &mut WavFile, target: Target) -> Result<Vec<Channel>, String> {
+        let mut detectors: Vec<_> = (0..file.head.channels).map(|_| target.detector()).collect();
+        let length = file.read(|channel, samples| detectors[channel].push(samples))?;
+        let spans = spans(length, &[]);
+        let judge = |(n, detector): (usize, nearend::tones::detect::Detector)| {
+            Channel::judge(n + 1, &detector.finish(target.rhythm, &spans), &target, &spans, self.demands(n))
+        };
+        Ok(detectors.into_iter().enumerate().map(judge).collect())
+    }
+
+    fn found_out(&self, file: &mut WavFile) -> Result<(Vec<Channel>, Vec<&'static str>), String> {
+        let mut surveys: Vec<_> = (0..file.head.channels).map(|_| Survey::default()).collect();
+        let length = file.read(|channel, samples| surveys[channel].push(samples))?;
+        let spans = spans(length, &[]);
+        let found: Vec<_> = surveys.into_iter().map(|survey| survey.finish(&spans)).collect();
+        let target = found.iter().flatten().map(|(target, _)| *target).next();
+        let presets = Preset::all().filter(|preset| target == Some(Target::from(*preset))).map(|preset| preset.country);
+        let nothing = Target::from(Preset::all().next().ok_or("there is no preset")?);
+        let judge = |(n, found): (usize, Option<(Target, nearend::tones::chain::Found)>)| {
+            let (target, found) = found.unwrap_or((nothing, Default::default()));
+            Channel::judge(n + 1, &found, &target, &spans, self.demands(n))
+        };
+        Ok((found.into_iter().enumerate().map(judge).collect(), presets.collect()))
+    }
+
+    fn demands(&self, channel: usize) -> bool {
+        self.demand.iter().any(|demanded| usize::from(*demanded) == channel + 1)
+    }
+}
+
+/// A WAV file, read in pieces.
+struct WavFile {
+    head: WavHead,
+    file: File,
+}
+
+impl WavFile {
+    fn open(path: &Path) -> Result<WavFile, String> {
+        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let mut start = Vec::new();
+        Read::by_ref(&mut file).take(HEAD_BYTES).read_to_end(&mut start).map_err(|e| e.to_string())?;
+        let head = WavHead::read(&start).map_err(|e| e.to_string())?;
+        file.seek(SeekFrom::Start(head.data_start as u64)).map_err(|e| e.to_string())?;
+        Ok(WavFile { head, file })
+    }
+
+    /// Hands out the samples of each channel at 8 kHz. Returns how many there are.
+    fn read(&mut self, mut out: impl FnMut(usize, &[f32])) -> Result<u64, String> {
+        let head = self.head;
+        let mut resamplers = vec![Resampler::new(head.rate_hz, audio::RATE_HZ); head.channels];
+        // A length of zero or of all ones was never filled in: then the file goes to its end.
+        let unknown = head.data_bytes == 0 || head.data_bytes == u32::MAX;
+        let mut rest = if unknown { u64::MAX } else { u64::from(head.data_bytes) };
+        let mut length = 0;
+        let mut resampled = Vec::new();
+        while rest > 0 {
+            let mut bytes = Vec::new();
+            let whole = (READ_BYTES / head.frame_bytes() * head.frame_bytes()) as u64;
+            Read::by_ref(&mut self.file).take(rest.min(whole)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+            rest = if bytes.is_empty() { 0 } else { rest - bytes.len() as u64 };
+            let mut channels = vec![Vec::new(); head.channels];
+            head.decode(&bytes, &mut channels);
+            for (channel, samples) in channels.iter().enumerate() {
+                resampled.clear();
+                resamplers[channel].push(samples, &mut resampled);
+                if rest == 0 {
+                    resamplers[channel].finish(&mut resampled);
+                }
+                out(channel, &resampled);
+                length += if channel == 0 { resampled.len() as u64 } else { 0 };
+            }
+        }
+        Ok(length)
+    }
+}
+
+// ---- arguments
+
+fn preset(country: &str) -> Result<Preset, String> {
+    let known = || Preset::all().map(|preset| preset.country).collect::<Vec<_>>().join(", ");
+    Preset::of(country).ok_or_else(|| format!("there is no preset {country:?}; expected one of {}", known()))
+}
+
+fn pause(text: &str) -> Result<(u32, u32), String> {
+    let parts = text.split_once(':').and_then(|(at, length)| Some((at.parse().ok()?, length.parse().ok()?)));
+    let sane = parts.filter(|(at, length): &(u32, u32)| *at <= 1_800 && (1..=1_800).contains(length));
+    sane.ok_or_else(|| format!("{text:?} is no pause; expected AT:LENGTH in seconds, such as 20:10"))
+}
+
+fn level(text: &str) -> Result<f64, String> {
+    let level = text.parse().ok().filter(|level| (-60.0..=3.0).contains(level));
+    level.ok_or_else(|| format!("{text:?} is no level; expected dBm0 from -60 to 3, such as -20"))
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), String> {
+    println!("{}", serde_json::to_string_pretty(value).map_err(|e| e.to_string())?);
+    Ok(())
+}

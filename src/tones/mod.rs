@@ -1,0 +1,26 @@
+//! Consent tones: when a recording tone sounds, whether it did, and a bench to hear and measure it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`plan`] | when a tone sounds, who hears it, what each channel holds (rules of Genesys media servers) |
+//! | [`presets`] | the tones of countries |
+//! | [`synth`] | tones, and the four signals of a call |
+//! | [`picture`] | waveform and spectrogram |
+//! | [`audio`], [`resample`] | WAV and MP3 of any rate -> samples of 8 kHz |
+//! | `lines`, [`detect`] | samples -> candidates: places where something steady sounds near a frequency |
+//! | [`chain`], `refine` | candidates -> the tones, by their rhythm |
+//! | [`survey`] | which tone a file holds when nobody says |
+//! | [`verdict`] | what was found against what should be there |
+
+pub mod audio;
+pub mod chain;
+pub mod detect;
+mod lines;
+pub mod picture;
+pub mod plan;
+pub mod presets;
+mod refine;
+pub mod resample;
+pub mod survey;
+pub mod synth;
+pub mod verdict;

@@ -1,0 +1,130 @@
+//! The tone bench at the command line; what it renders is measured by sox, which nobody here wrote.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn nearend_json(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nearend")).args(arguments).arg("--json").output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), json)
+}
+
+fn render(dir: &Path, more: &[&str]) -> Value {
+    let (code, json) = nearend_json(&[&["tone", "render", "--out", dir.to_str().unwrap()], more].concat());
+    assert_eq!(code, Some(0), "{json}");
+    json
+}
+
+/// What `sox FILE -n trim START LENGTH stat` says.
+fn stat(file: &Path, start_s: &str, length_s: &str) -> BTreeMap<String, f64> {
+    let output = Command::new("sox").arg(file).args(["-n", "trim", start_s, length_s, "stat"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    let line = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.split_whitespace().collect::<Vec<_>>().join(" "), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn has_tone(file: &Path) -> bool {
+    stat(file, "0.1", "0.3")["RMS amplitude"] > 0.001
+}
+
+#[test]
+fn sox_hears_the_tone_in_exactly_the_files_that_hold_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in 0..16 {
+        let flag = |bit: u32| options >> bit & 1 == 1;
+        let yes = |bit| if flag(bit) { "true" } else { "false" };
+        let chan1 = if flag(2) { "otherdnhears" } else { "recorddnsays" };
+        let chan2 = if flag(3) { "recorddnhears" } else { "otherdnsays" };
+        let dir = folder.path().join(options.to_string());
+        let preset = ["--preset", "us", "--seconds", "1"];
+        let hears = ["--recorddn-hears", yes(0), "--otherdn-hears", yes(1), "--chan1", chan1, "--chan2", chan2];
+        let json = render(&dir, &[&preset[..], &hears].concat());
+        let expected = [flag(0), flag(1), flag(2) && flag(1), flag(3) && flag(0)];
+        for (n, name) in ["recorddn-hears", "otherdn-hears", "channel-1", "channel-2"].into_iter().enumerate() {
+            assert_eq!(has_tone(&dir.join(format!("{name}.wav"))), expected[n], "{name} with {hears:?}");
+            assert_eq!(json["files"][n]["tone"], expected[n], "{name} with {hears:?}");
+        }
+        assert_eq!(json["all_party_consent"], flag(0) && flag(1));
+    }
+}
+
+#[test]
+fn sox_measures_the_frequency_the_level_and_the_rhythm() {
+    let folder = tempfile::tempdir().unwrap();
+    for (country, hz, on_s, period_s) in [("us", 1_400.0, 0.5, 15.5), ("cn", 950.0, 0.4, 10.4), ("au", 425.0, 0.36, 15.36)] {
+        let json = render(folder.path(), &["--preset", country, "--seconds", "40", "--level", "-10"]);
+        let file = folder.path().join("recorddn-hears.wav");
+        let tones = json["tones_at_ms"].as_array().unwrap().len();
+        for n in 0..tones {
+            let start = n as f64 * period_s;
+            let tone = stat(&file, &format!("{:.3}", start + 0.02), &format!("{:.3}", on_s - 0.04));
+            // The difference of two samples of a sine is 2·sin(π·f/8000) of its amplitude; sox's own "rough" figure leaves out the sine.
+            let measured = 8_000.0 / std::f64::consts::PI * (tone["RMS delta"] / tone["RMS amplitude"] / 2.0).asin();
+            assert!((measured / hz - 1.0).abs() < 0.002, "{country}: {measured} Hz, {tone:?}");
+            // A sine of -10 dBm0 has its peak 13.17 dB below full scale.
+            assert!((20.0 * tone["Maximum amplitude"].log10() + 13.17).abs() < 0.3, "{country}: {tone:?}");
+            let behind = stat(&file, &format!("{:.3}", start + on_s), &format!("{:.3}", (40.0 - start - on_s).min(9.9)));
+            assert!(behind["Maximum amplitude"] < 0.001, "{country}: silence behind the tone: {behind:?}");
+        }
+        assert_eq!(stat(&file, "0", "40")["Length (seconds)"], 40.0);
+    }
+}
+
+#[test]
+fn check_measures_what_render_made_and_what_sox_made_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    render(folder.path(), &["--preset", "us", "--seconds", "60", "--chan1", "otherdnhears"]);
+    let check = |file: &str, more: &[&str]| {
+        let path = folder.path().join(file);
+        nearend_json(&[&["tone", "check", path.to_str().unwrap()], more].concat())
+    };
+    let (code, json) = check("channel-1.wav", &[]);
+    assert_eq!((code, &json["verdict"], &json["presets"][0]), (Some(0), &"pass".into(), &"us".into()), "{json}");
+    let channel = &json["channels"][0];
+    assert_eq!((channel["expected"].as_u64(), channel["missing"].as_u64()), (Some(4), Some(0)), "{json}");
+    let tone = &channel["tones"][1];
+    let near = |key: &str, right: f64, by: f64| (tone[key].as_f64().unwrap() - right).abs() < by;
+    assert!(near("start_ms", 15_500.0, 4.0) && near("length_ms", 500.0, 4.0) && near("frequency_hz", 1_400.0, 1.0), "{tone}");
+    assert!(near("level_dbfs", -23.17, 0.2) && near("level_dbm0", -20.0, 0.2), "{tone}");
+
+    let (code, json) = check("channel-2.wav", &["--preset", "us"]);
+    assert_eq!((code, &json["verdict"]), (Some(1), &"no-tone".into()), "nothing is demanded of a silent channel: {json}");
+    let (_, json) = check("channel-2.wav", &["--preset", "us", "--demand", "1"]);
+    assert_eq!((&json["verdict"], json["channels"][0]["missing"].as_u64()), (&"fail".into(), Some(3)), "{json}");
+
+    let sox = |arguments: &[&str]| {
+        let done = Command::new("sox").current_dir(folder.path()).args(arguments).status().unwrap();
+        assert!(done.success(), "{arguments:?}");
+    };
+    sox(&["channel-1.wav", "-r", "44100", "-e", "float", "-b", "32", "other.wav"]);
+    sox(&["-M", "channel-2.wav", "channel-1.wav", "-e", "mu-law", "-b", "8", "stereo.wav"]);
+    assert_eq!(check("other.wav", &[]).1["channels"][0]["expected"], 4, "44.1 kHz, float");
+    let (_, json) = check("stereo.wav", &["--preset", "us"]);
+    assert_eq!(
+        (&json["channels"][0]["tones"], json["channels"][1]["expected"].as_u64()),
+        (&Value::Array(vec![]), Some(4)),
+        "{json}"
+    );
+    sox(&["channel-1.wav", "slow.wav", "speed", "0.95"]);
+    let (code, json) = check("slow.wav", &["--preset", "us"]);
+    assert_eq!(code, Some(1), "5 % too low: {json}");
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("page.wav");
+    std::fs::write(&file, "<html>").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nearend")).args(["tone", "check"]).arg(&file).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("page.wav") && stderr.contains("neither a WAV"), "{stderr}");
+}
