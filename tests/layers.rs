@@ -45,13 +45,15 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 11] = [
+const ONLY_IN: [(&str, &[&str]); 13] = [
     ("object_store", &["forward/target/s3.rs"]),
     ("reqwest", &["forward/target/"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
     ("rppal", &["panel/driver.rs"]),
-    ("ring", &["spool/seal.rs", "spool/driver.rs"]),
+    ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs"]),
+    ("age", &["finish/seal.rs", "config/tenant.rs"]),
+    ("opus", &["finish/ogg_opus.rs"]),
     ("rsip", &["sip/"]),
     ("nanomp3", &["tones/audio.rs"]),
     ("axum", &["web/"]),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use nearend::config::{self, Config};
 use nearend::daemon::{self, Listening};
-use nearend::finish::verify_folder;
+use nearend::finish::{self, verify_folder};
 use nearend::msr::{self, Options};
 use tokio::sync::oneshot;
 
@@ -71,7 +71,9 @@ fn show(arguments: &Arguments, dir: &Path, listening: &Listening) -> Result<(), 
     println!("A simulated media server places a call of {} seconds, in which two people speak …", arguments.seconds);
     let id = place_call(sip, Duration::from_secs(arguments.seconds))?;
     let folder = wait_for(&dir.join("data-centre"), &id)?;
-    let verification = verify_folder(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let key = dir.join("data/spool").join(finish::PUBLIC);
+    let key = finish::read_public_key(&key).map_err(|e| e.to_string())?;
+    let verification = verify_folder(&folder, Some(&key)).map_err(|e| format!("{}: {e}", folder.display()))?;
     if !verification.is_intact() {
         return Err(format!("{}: not as its recording.json says: {verification:?}", folder.display()));
     }

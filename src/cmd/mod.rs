@@ -8,3 +8,4 @@ pub(crate) mod recordings;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod tone;
+pub(crate) mod verify;

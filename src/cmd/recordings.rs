@@ -1,16 +1,20 @@
 //! `nearend recordings`: what is on the box. Reads segments and finished files and changes neither, so it works beside a running
 //! daemon and on a data directory copied from a dead box.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use nearend::config;
-use nearend::finish::{self, BoxFacts, Finisher, Verification, verify_folder};
-use nearend::model::{Recording, RecordingId, Stage};
+use nearend::finish::{self, BoxFacts, Finisher, Making, verify_folder};
+use nearend::model::{Recording, RecordingId, Stage, TenantId};
 use nearend::spool::Reader;
 use nearend::spool::driver::open_offline;
+use nearend::{config, daemon};
+
+use super::verify;
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -45,65 +49,74 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = ".")]
         out: PathBuf,
     },
-    /// Recompute the checksums of finished files; exit 1 when one is not as it should be
-    Verify {
-        /// Only this recording
-        id: Option<String>,
-    },
+    /// Recompute the checksums of finished files and check the box's signature; exit 1 when one is not as it should be
+    Verify(verify::Arguments),
 }
 
 const EXAMPLES: &str = "Examples:
   nearend recordings ls
   nearend recordings show 01ABCDEFGHIJKLMNOPQRSTUV00000001_2026-03-02_14-05-59
   nearend recordings --data-dir /mnt/dead-box/var/lib/nearend export ID --out rescued
-  nearend recordings verify --json";
+  nearend recordings verify --json
+In the data centre, with the box's identity.pub:
+  nearend recordings verify --folder /archive/101/2026-03-02 --box-key branch-17.pub";
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     super::log::begin("nearend=warn");
-    let store = match Store::open(arguments) {
-        Ok(store) => store,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    let done = match &arguments.command {
-        Command::Ls => store.list(arguments.json),
-        Command::Show { id } => store.find(id).and_then(|recording| print_json(&recording)),
-        Command::Export { id, out } => store.find(id).and_then(|recording| store.export(recording, out)),
-        Command::Verify { id } => store.verify(id.as_deref(), arguments.json),
-    };
-    match done {
+    match carry_out(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(Failure(code, message)) => {
             eprintln!("{message}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
+}
+
+/// Exit code and what to say.
+struct Failure(u8, String);
+
+fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
+    if let Command::Verify(verify) = &arguments.command
+        && !verify.folders.is_empty()
+    {
+        return verify.folders(arguments.json).map_err(|message| Failure(1, message));
+    }
+    let store = Store::open(arguments).map_err(|message| Failure(2, message))?;
+    let done = match &arguments.command {
+        Command::Ls => store.list(arguments.json),
+        Command::Show { id } => store.find(id).and_then(|recording| store.show(&recording)),
+        Command::Export { id, out } => store.find(id).and_then(|recording| store.export(recording, out)),
+        Command::Verify(verify) => store.verify(verify, arguments.json),
+    };
+    done.map_err(|message| Failure(1, message))
 }
 
 /// Where the recordings are.
 struct Store {
     reader: Reader,
+    /// Where segments and keys are.
+    spool: PathBuf,
     finished_dir: PathBuf,
     facts: BoxFacts,
+    tenants: BTreeMap<TenantId, Making>,
 }
 
 impl Store {
     fn open(arguments: &Arguments) -> Result<Store, String> {
-        let (spool, data_dir, facts) = match &arguments.data_dir {
-            Some(dir) => (dir.join("spool"), dir.clone(), BoxFacts::default()),
+        let (spool, data_dir, facts, tenants) = match &arguments.data_dir {
+            Some(dir) => (dir.join("spool"), dir.clone(), BoxFacts::default(), BTreeMap::new()),
             None => {
                 let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
                 let config = config::load(&arguments.config).map_err(faults)?.config;
                 let facts = BoxFacts { site: config.site.name, geo_location: config.site.geo_location, ..BoxFacts::default() };
-                (config.spool.path, config.site.data_dir, facts)
+                let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), daemon::making(tenant))).collect();
+                (config.spool.path, config.site.data_dir, facts, tenants)
             }
         };
         let (reader, report) = open_offline(&spool).map_err(|e| e.to_string())?;
         tracing::debug!("read {}: {report}", spool.display());
-        Ok(Store { reader, finished_dir: data_dir.join("finished"), facts })
+        Ok(Store { reader, spool, finished_dir: data_dir.join("finished"), facts, tenants })
     }
 
     fn all(&self) -> Result<Vec<Recording>, String> {
@@ -120,12 +133,13 @@ impl Store {
         if json {
             return print_json(&recordings);
         }
-        println!("{:<24}  {:>8}  {:<9}  {:<9}  ID", "BEGAN", "SECONDS", "TENANT", "STATE");
+        println!("{:<24}  {:>8}  {:<9}  {:<17}  ID", "BEGAN", "SECONDS", "TENANT", "STATE");
         for recording in recordings {
             let seconds = recording.ended.map_or_else(|| "-".into(), |end| ((end - recording.started) / 1_000_000).to_string());
-            let state = format!("{:?}", recording.stage).to_lowercase();
+            let sealed = if is_sealed(&recording) { " sealed" } else { "" };
+            let state = format!("{:?}{sealed}", recording.stage).to_lowercase();
             println!(
-                "{:<24}  {seconds:>8}  {:<9}  {state:<9}  {}",
+                "{:<24}  {seconds:>8}  {:<9}  {state:<17}  {}",
                 recording.started.to_string(),
                 recording.tenant.0,
                 recording.id
@@ -134,59 +148,81 @@ impl Store {
         Ok(())
     }
 
-    fn export(&self, recording: Recording, out: &Path) -> Result<(), String> {
-        let folder = out.join(recording.path());
-        if recording.stage >= Stage::Finished {
-            copy(&self.finished_dir.join(recording.path()), &folder)?;
-        } else {
-            self.finish(recording, out)?;
-        }
-        let checked = verify_folder(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        println!("{}", folder.display());
-        intact(&[checked])
+    fn show(&self, recording: &Recording) -> Result<(), String> {
+        print_json(recording)?;
+        say_if_sealed(recording);
+        Ok(())
     }
 
-    /// Does in `out` what the dead box had not come to do.
-    fn finish(&self, mut recording: Recording, out: &Path) -> Result<(), String> {
+    fn export(&self, recording: Recording, out: &Path) -> Result<(), String> {
+        let folder = out.join(recording.path());
+        let exported = match recording.stage {
+            Stage::Released => {
+                return Err(format!(
+                    "{}: delivered, and its copy on the box was released; it is in the data centre as {}",
+                    recording.id,
+                    recording.path()
+                ));
+            }
+            Stage::Finished | Stage::Delivered => {
+                copy(&self.finished_dir.join(recording.path()), &folder)?;
+                recording
+            }
+            Stage::Recording | Stage::Ended => self.finish(recording, out)?,
+        };
+        let checked = verify_folder(&folder, None).map_err(|e| format!("{}: {e}", folder.display()))?;
+        println!("{}", folder.display());
+        say_if_sealed(&exported);
+        verify::intact(&[checked])
+    }
+
+    /// Does in `out` what the box has not come to do: by the configuration, if one is given, sealed as it says; from a copied data
+    /// directory, in the clear.
+    fn finish(&self, mut recording: Recording, out: &Path) -> Result<Recording, String> {
         std::fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
         recording.stage = Stage::Ended;
         let (news, mut events) = tokio::sync::mpsc::channel(1);
-        let config = finish::Config { finished_dir: out.to_path_buf(), facts: self.facts.clone() };
+        let identity = finish::find_identity(&self.spool).map_err(|e| format!("{}: {e}", self.spool.display()))?;
+        let (facts, tenants) = (self.facts.clone(), self.tenants.clone());
+        let config = finish::Config { finished_dir: out.to_path_buf(), facts, tenants, identity: identity.map(Arc::new) };
         let finisher = Finisher::start(config, Box::new(self.reader.clone()), news).map_err(|e| e.to_string())?;
         finisher.submit(recording);
         let event = events.blocking_recv();
         events.close();
         finisher.stop();
         match event {
-            Some(finish::Event::Finished(_)) => Ok(()),
+            Some(finish::Event::Finished(finished)) => Ok(*finished),
             Some(finish::Event::Failed { error, .. }) => Err(error.to_string()),
             None => Err("the finisher ended without a result".into()),
         }
     }
 
-    fn verify(&self, id: Option<&str>, json: bool) -> Result<(), String> {
-        let mut recordings = id.map_or_else(|| self.all(), |id| self.find(id).map(|recording| vec![recording]))?;
-        recordings.retain(|recording| matches!(recording.stage, Stage::Finished | Stage::Delivered));
-        let verify = |recording: &Recording| {
-            let folder = self.finished_dir.join(recording.path());
-            verify_folder(&folder).map_err(|e| format!("{}: {e}", folder.display()))
+    fn verify(&self, arguments: &verify::Arguments, json: bool) -> Result<(), String> {
+        let mut recordings = match &arguments.id {
+            Some(id) => vec![self.find(id)?],
+            None => self.all()?,
         };
-        let checked: Vec<Verification> = recordings.iter().map(verify).collect::<Result<_, _>>()?;
-        if json {
-            print_json(&checked)?;
-        } else {
-            for verification in &checked {
-                let verdict = if verification.is_intact() { "intact" } else { "DAMAGED" };
-                println!("{verdict}  {}", verification.id);
-            }
-        }
-        intact(&checked)
+        recordings.retain(|recording| matches!(recording.stage, Stage::Finished | Stage::Delivered));
+        let folders = recordings.iter().map(|recording| self.finished_dir.join(recording.path()));
+        verify::all(folders, arguments.key(Some(&self.spool))?.as_ref(), json)
     }
 }
 
-fn intact(checked: &[Verification]) -> Result<(), String> {
-    let damaged: Vec<&str> = checked.iter().filter(|v| !v.is_intact()).map(|v| v.id.as_str()).collect();
-    if damaged.is_empty() { Ok(()) } else { Err(format!("not as recording.json says: {}", damaged.join(", "))) }
+fn is_sealed(recording: &Recording) -> bool {
+    recording.files.iter().any(|file| file.name.ends_with(finish::SEALED_SUFFIX))
+}
+
+/// To standard error, so that a program that reads the output is not disturbed.
+fn say_if_sealed(recording: &Recording) {
+    if is_sealed(recording) {
+        let names: Vec<&str> =
+            recording.files.iter().map(|file| &*file.name).filter(|n| n.ends_with(finish::SEALED_SUFFIX)).collect();
+        eprintln!(
+            "{} sealed to the tenant's recipients: this box cannot open it any more. Where a recipient's secret key is: age -d -i KEY {}",
+            if names.len() == 1 { "The file is" } else { "The files are" },
+            names.join(" | ")
+        );
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
@@ -202,7 +238,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<(), String> {
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), String> {
     let text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
     println!("{text}");
     Ok(())

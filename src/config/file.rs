@@ -14,8 +14,10 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::control;
 use super::diagnostic::{Findings, nearest};
-use super::value::{Listen, Network, PortRange, Recipient, Size, Source, Text};
+use super::tenant::Recipient;
+use super::value::{Listen, Network, PortRange, Size, Source, Text};
 use super::wan::{Addressing, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
+use crate::model::AudioFormat;
 
 /// A value and its place, if the key is there.
 pub(super) type Key<V> = Option<Spanned<Text<V>>>;
@@ -87,6 +89,7 @@ pub(super) struct Tenant {
     pub(super) id: Key<String>,
     pub(super) name: Key<String>,
     pub(super) parent: Key<String>,
+    pub(super) format: Key<AudioFormat>,
     pub(super) switches: List<String>,
     pub(super) recipients: List<Recipient>,
     pub(super) retention: Key<Duration>,

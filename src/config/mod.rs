@@ -19,6 +19,7 @@ mod driver;
 mod file;
 mod resolve;
 mod targets;
+pub mod tenant;
 mod typed;
 pub mod value;
 pub mod wan;
@@ -30,6 +31,7 @@ pub use control::Link;
 pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
+pub use tenant::Recipient;
 pub use typed::{
     Access, Config, Forward, Loaded, MonitoredDn, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web,
 };

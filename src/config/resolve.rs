@@ -13,7 +13,7 @@ use super::file::{self, File, Key};
 use super::targets::{forward, targets};
 use super::typed::{Config, Loaded, Rtp, Sip, Site, Spool, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
-use crate::model::{SwitchId, TenantId};
+use crate::model::{AudioFormat, SwitchId, TenantId};
 
 const DATA_DIR: &str = "/var/lib/nearend";
 const SIP_PORT: u16 = 5060; // RFC 3261 §19.1.2
@@ -233,7 +233,6 @@ fn tenants(file: Vec<Spanned<file::Tenant>>, findings: &mut Findings) -> Vec<Ten
             findings.error(span_of(&entry.id).unwrap_or(span), "[[tenant]] id", message);
             continue;
         }
-        warn_of_missing_seal(&id, &entry, findings);
         tenants.push(tenant(id, &entry, findings));
     }
     if !tenants.iter().any(|t| t.id == TenantId::default_tenant()) {
@@ -247,8 +246,9 @@ fn tenant(id: String, file: &file::Tenant, findings: &mut Findings) -> Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
         parent: given(&file.parent).map(|id| TenantId(id.into())),
+        format: given(&file.format).unwrap_or(AudioFormat::Wav),
+        recipients: file.recipients.as_ref().map(items).unwrap_or_default(),
         switches: file.switches.iter().flat_map(items).map(|id| SwitchId(id.into())).collect(),
-        recipients: file.recipients.iter().flat_map(|list| list.get_ref()).map(|r| r.get_ref().0.0.clone()).collect(),
         retention: given(&file.retention).unwrap_or(RETENTION),
         priority: given(&file.priority).unwrap_or_default(),
         share: share(file, findings),
@@ -262,16 +262,6 @@ fn share(file: &file::Tenant, findings: &mut Findings) -> u32 {
         findings.error(share.span(), "[[tenant]] share", message);
     }
     *share.get_ref()
-}
-
-fn warn_of_missing_seal(id: &str, file: &file::Tenant, findings: &mut Findings) {
-    if let Some(list) = file.recipients.as_ref().filter(|list| !list.get_ref().is_empty()) {
-        let message = format!(
-            "sealing is not active in this version: recordings of tenant {id:?} are stored and delivered UNENCRYPTED, \
-             whatever recipients are named"
-        );
-        findings.warning(list.span(), "[[tenant]] recipients", message);
-    }
 }
 
 // ---- sockets: no two may want the same address

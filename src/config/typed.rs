@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::control::Link;
 use super::diagnostic::Diagnostic;
+use super::tenant::Recipient;
 use super::value::{Listen, Network, PortRange, Source, show_duration, show_size, show_size_or_none};
 use super::wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
-use crate::model::{DnRange, DnType, SwitchId, TenantId};
+use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
 /// What the daemon runs by.
@@ -131,9 +132,11 @@ pub struct Tenant {
     /// The switches that are its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<SwitchId>,
-    /// age recipients; accepted and checked, but nothing is sealed yet.
+    /// How its audio is written.
+    pub format: AudioFormat,
+    /// Who may open its files; nobody in particular: they stay plain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<String>,
+    pub recipients: Vec<Recipient>,
     /// How long a recording stays on the box from its end; never before every target has it.
     #[serde(serialize_with = "show_duration")]
     pub retention: Duration,

@@ -348,35 +348,6 @@ pub(super) fn one_of(text: &str, known: &[&str]) -> String {
     format!("{text:?} is not known; expected {list}{}", meant.unwrap_or_default())
 }
 
-/// An age recipient (`age1…`) as far as its look goes: Bech32 (BIP 173), as long as an X25519 key at least.
-pub(super) struct Recipient(pub(super) String);
-
-impl Value for Recipient {
-    fn read(text: &str) -> Result<Recipient, String> {
-        const EXPECTED: &str =
-            "expected \"age1\" and at least 58 characters behind it, as age-keygen prints them after \"Public key:\"";
-        if text.starts_with("AGE-SECRET-KEY-") {
-            return Err(format!("this is a secret key, which must never be on the box; {EXPECTED}"));
-        }
-        match text.rsplit_once('1') {
-            Some((kind, key)) if is_age(kind) && (58..4_096).contains(&key.len()) && key.bytes().all(is_bech32) => {
-                Ok(Recipient(text.to_owned()))
-            }
-            _ => Err(format!("{text:?} is no age recipient; {EXPECTED}")),
-        }
-    }
-}
-
-/// `age`, or `age1` and the name of a plug-in.
-fn is_age(kind: &str) -> bool {
-    kind == "age"
-        || kind.strip_prefix("age1").is_some_and(|name| name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()))
-}
-
-fn is_bech32(c: u8) -> bool {
-    b"qpzry9x8gf2tvdw0s3jn54khce6mua7l".contains(&c)
-}
-
 macro_rules! written_as_shown {
     ($($name:ty),*) => {$(
         impl Serialize for $name {
@@ -471,17 +442,6 @@ mod tests {
         assert!(error::<Listen>("UDP:0.0.0.0:5060").ends_with("did you mean \"udp:0.0.0.0:5060\"?"));
         assert!(error::<Listen>("udp:0.0.0.0").contains("has no address and port"));
         assert!(error::<Listen>("tls:0.0.0.0:5061").contains("this version has no TLS"));
-    }
-
-    #[test]
-    fn recipients_look_like_age_keys_and_secret_ones_are_not_repeated() {
-        let key = format!("age1{}", "q".repeat(58));
-        assert!(Recipient::read(&key).is_ok());
-        assert!(Recipient::read(&format!("age1yubikey1{}", "q".repeat(59))).is_ok());
-        assert!(error::<Recipient>("age1…").contains("is no age recipient"));
-        assert!(error::<Recipient>(&format!("age1{}", "b".repeat(58))).contains("is no age recipient"));
-        let secret = error::<Recipient>("AGE-SECRET-KEY-1QQQQ");
-        assert!(secret.contains("secret key") && !secret.contains("QQQQ"));
     }
 
     #[test]

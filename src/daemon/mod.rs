@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
@@ -90,6 +91,14 @@ pub enum Error {
     /// The spool could not be opened.
     #[error(transparent)]
     Spool(#[from] spool::driver::OpenError),
+    /// The box's identity could not be read or made.
+    #[error("the box's identity in {dir}: {source}; let the daemon's user read and write there", dir = .dir.display())]
+    Identity {
+        /// Where it stands.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken. What comes through `reloads` was
@@ -351,8 +360,18 @@ fn start_finisher(
     let (news, events) = mpsc::channel(QUEUE);
     let facts =
         BoxFacts { site: config.site.name.clone(), geo_location: config.site.geo_location.clone(), box_name: host_name() };
-    let finisher = Finisher::start(finish::Config { finished_dir, facts }, Box::new(reader), news).map_err(Error::Runtime)?;
+    let dir = &config.spool.path;
+    let identity = finish::open_identity(dir).map_err(|source| Error::Identity { dir: dir.clone(), source })?;
+    let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), making(tenant))).collect();
+    let settings = finish::Config { finished_dir, facts, tenants, identity: Some(Arc::new(identity)) };
+    let finisher = Finisher::start(settings, Box::new(reader), news).map_err(Error::Runtime)?;
     Ok((finisher, events))
+}
+
+/// How a tenant's files are made.
+pub fn making(tenant: &config::Tenant) -> finish::Making {
+    let recipients = tenant.recipients.iter().map(|recipient| recipient.0.clone()).collect();
+    finish::Making { format: tenant.format, sealing: finish::Sealing::to(recipients) }
 }
 
 async fn start_web(config: &Config, status: watch::Receiver<Status>) -> Result<SocketAddr, Error> {

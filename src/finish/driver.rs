@@ -1,44 +1,71 @@
 //! The thread `finish`: takes recordings that ended, one after the other at low priority, and leaves a finished folder.
 //!
 //! Every file is written under a temporary name, made durable, then named; `recording.json` comes last, so a folder that has one
-//! is complete. A crash in between costs nothing: the next try writes the same bytes again.
+//! is complete. A crash in between costs nothing: the next try makes them again. What is to be sealed is sealed while it is
+//! written, so it is never on the disk in the clear.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::mpsc as events;
 use tracing::{info, warn};
 
-use super::encode::{Routes, audio_end, encode, span};
+use super::audio::AudioFile;
+use super::encode::{Encoded, Routes, audio_end, encode, law, span};
+use super::identity::Identity;
 use super::jobs::{Job, Jobs};
-use super::metadata::{self, BoxFacts};
-use super::verify::{Checked, Manifest, Verification, compare};
+use super::metadata::{self, BoxFacts, Made, Sealed};
+use super::seal::{Outlet, Sealing};
+use super::verify::Manifest;
 use crate::clock::Now;
 use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
-use crate::model::{BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage};
+use crate::model::{AudioFormat, BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage, TenantId};
 
-const AUDIO: &str = "audio.wav";
+mod folder;
+pub mod identity_file;
+
+pub use folder::verify_folder;
+
 const METADATA: &str = "recording.json";
+const DETAILS: &str = "details.json";
 
-/// Below the default of 0, so that the sweep and the spool go first.
-const NICE: i32 = 10;
+/// The lowest priority that still gets its turn on a busy CPU: everything else of the box goes first.
+const NICE: i32 = 19;
 
 const WRITE_BYTES: usize = 64 * 1_024;
 
-/// Ten thousand gaps make about 1 MB; a folder from elsewhere may hold anything.
-const MAX_METADATA_BYTES: u64 = 64 * 1_024 * 1_024;
-
 /// Settings of the finisher.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Where finished recordings stand; it must exist.
     pub finished_dir: PathBuf,
     /// What the metadata says about the box.
     pub facts: BoxFacts,
+    /// How each tenant's files are made; those of a tenant that is not here like those of `default`.
+    pub tenants: BTreeMap<TenantId, Making>,
+    /// What signs `recording.json`; none: it is not signed.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// How files are made.
+#[derive(Clone, Debug, Default)]
+pub struct Making {
+    /// The format of the audio.
+    pub format: AudioFormat,
+    /// For whom the files are sealed.
+    pub sealing: Sealing,
+}
+
+impl Config {
+    fn making(&self, tenant: &TenantId) -> Making {
+        let making = self.tenants.get(tenant).or_else(|| self.tenants.get(&TenantId::default_tenant()));
+        making.cloned().unwrap_or_default()
+    }
 }
 
 /// What became of a recording.
@@ -194,12 +221,16 @@ pub fn finish(
         finished.files = files;
         return Ok(finished);
     }
+    folder::remove_leftovers(fs, &folder).map_err(file_error(&folder))?;
 
+    let making = config.making(&recording.tenant);
     let routes = Routes::new(recording);
     let mut blocks = source.blocks(recording.no).map_err(FinishError::Spool)?;
     let span = span(recording, audio_end(&routes, &mut *blocks));
     let all = (0..blocks.count()).map(|index| blocks.read(index));
-    let (audio, encoded) = write_file(fs, &folder, AUDIO, |out| encode(recording, &routes, span, all, out))?;
+    let frames = span.end.0.abs_diff(span.start.0);
+    let (audio, encoded) =
+        write_audio(fs, &folder, &making, recording, frames, |out| encode(recording, &routes, span, all, out))?;
     if let Some(first) = &encoded.first_damage {
         finished.flag(Flag::Damaged);
         warn!(recording = %recording.id, pieces = encoded.damaged, %first, "audio can no longer be read; it is silence now");
@@ -207,16 +238,57 @@ pub fn finish(
     if encoded.misplaced > 0 {
         warn!(recording = %recording.id, samples = encoded.misplaced, "blocks of an unknown leg or out of order are left out");
     }
-    let json = metadata::render(&config.facts, &finished, &encoded, &audio);
-    let (metadata, ()) = write_file(fs, &folder, METADATA, |out| out.write_all(&json))?;
-    finished.files = vec![audio, metadata];
+    let made = Made { encoded: &encoded, format: making.format, audio: &audio, sealed: None };
+    finished.files = write_metadata(config, fs, &folder, &making, &finished, made)?;
     Ok(finished)
+}
+
+/// Writes the audio file, sealed if it is to be; `encode` writes its frames.
+fn write_audio(
+    fs: &dyn FileSystem,
+    folder: &Path,
+    making: &Making,
+    recording: &Recording,
+    frames: u64,
+    encode: impl FnOnce(&mut AudioFile<&mut Sealable<'_>>) -> io::Result<Encoded>,
+) -> Result<(FileFact, Encoded), FinishError> {
+    let serial = recording.no.0 as u32; // any number will do
+    write_file(fs, folder, making.format.file_name(), &making.sealing, |out| {
+        let mut file = AudioFile::begin(making.format, law(recording), frames, serial, out)?;
+        let encoded = encode(&mut file)?;
+        file.finish()?;
+        Ok(encoded)
+    })
+}
+
+/// Writes `recording.json`, and before it, for a sealed recording, the details that it leaves out. Gives all files.
+fn write_metadata(
+    config: &Config,
+    fs: &dyn FileSystem,
+    folder: &Path,
+    making: &Making,
+    finished: &Recording,
+    made: Made<'_>,
+) -> Result<Vec<FileFact>, FinishError> {
+    let identity = config.identity.as_deref();
+    let write = |json: Vec<u8>| write_file(fs, folder, METADATA, &Sealing::default(), |out| out.write_all(&json));
+    if !making.sealing.is_active() {
+        let (metadata, ()) = write(metadata::render(&config.facts, finished, &made, identity))?;
+        return Ok(vec![made.audio.clone(), metadata]);
+    }
+    let recipients = making.sealing.names();
+    let within = Made { sealed: Some(Sealed { recipients: &recipients, details: None }), ..made };
+    let json = metadata::render(&config.facts, finished, &within, identity);
+    let (details, ()) = write_file(fs, folder, DETAILS, &making.sealing, |out| out.write_all(&json))?;
+    let made = Made { sealed: Some(Sealed { recipients: &recipients, details: Some(&details) }), ..made };
+    let (metadata, ()) = write(metadata::render(&config.facts, &metadata::without_personal(finished), &made, identity))?;
+    Ok(vec![made.audio.clone(), details, metadata])
 }
 
 /// The files of a folder that an earlier run finished, just before it could say so. Written again if they are not intact.
 fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -> Result<Option<Vec<FileFact>>, FinishError> {
     let conflict = |found| FinishError::Conflict { path: folder.to_path_buf(), found };
-    let json = match read_metadata(fs, folder) {
+    let json = match folder::read_metadata(fs, folder) {
         Ok(json) => json,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(file_error(folder)(e)),
@@ -226,7 +298,7 @@ fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -
     if (id.as_str(), start_time, *recording_no) != (&*recording.id.0, &recording.started.to_string(), recording.no.0) {
         return Err(conflict(format!("recording {id} no. {recording_no} of {start_time}")));
     }
-    if !check(fs, folder, &manifest).map_err(file_error(folder))?.is_intact() {
+    if !folder::check(fs, folder, &manifest, None).map_err(file_error(folder))?.is_intact() {
         return Ok(None);
     }
     fs.sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
@@ -235,54 +307,30 @@ fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -
     Ok(Some(manifest.files))
 }
 
-/// Checks a finished or delivered folder against its `recording.json`.
-///
-/// # Errors
-/// A file cannot be read, or `recording.json` is none (`InvalidData`).
-pub fn verify_folder(folder: &Path) -> io::Result<Verification> {
-    let fs = &System;
-    let manifest = Manifest::read(&read_metadata(fs, folder)?)
-        .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, format!("{METADATA}: {what}")))?;
-    check(fs, folder, &manifest)
-}
+/// Where a file's content is written: sealed on its way, or not.
+type Sealable<'f> = Outlet<&'f mut BufWriter<Hashing<Box<dyn NewFile>>>>;
 
-fn check(fs: &dyn FileSystem, folder: &Path, manifest: &Manifest) -> io::Result<Verification> {
-    let mut files = Vec::new();
-    for expected in &manifest.files {
-        let found = match fs.open(&folder.join(&expected.name)) {
-            Ok(file) => Some(files::digest(file)?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
-        };
-        files.push(Checked { name: expected.name.clone(), verdict: compare(expected, found.as_ref()) });
-    }
-    Ok(Verification { id: manifest.id.clone(), files })
-}
-
-/// `recording.json`, as far as it can be one.
-fn read_metadata(fs: &dyn FileSystem, folder: &Path) -> io::Result<Vec<u8>> {
-    let mut json = Vec::new();
-    fs.open(&folder.join(METADATA))?.take(MAX_METADATA_BYTES).read_to_end(&mut json)?;
-    Ok(json)
-}
-
-/// Writes `name` in `folder` under a temporary name, makes it durable and gives it its name.
+/// Writes `name` in `folder` under a temporary name, makes it durable and gives it its name, to which sealing adds a suffix.
 fn write_file<T>(
     fs: &dyn FileSystem,
     folder: &Path,
     name: &str,
-    write: impl FnOnce(&mut BufWriter<Hashing<Box<dyn NewFile>>>) -> io::Result<T>,
+    sealing: &Sealing,
+    write: impl FnOnce(&mut Sealable<'_>) -> io::Result<T>,
 ) -> Result<(FileFact, T), FinishError> {
-    let temporary = folder.join(files::temporary_name(name));
-    let path = folder.join(name);
+    let name = sealing.file_name(name);
+    let temporary = folder.join(files::temporary_name(&name));
+    let path = folder.join(&name);
     let written = || -> io::Result<(FileFact, T)> {
-        let mut out = BufWriter::with_capacity(WRITE_BYTES, Hashing::new(files::create_temporary(fs, &temporary)?));
+        let mut file = BufWriter::with_capacity(WRITE_BYTES, Hashing::new(files::create_temporary(fs, &temporary)?));
+        let mut out = sealing.begin(&mut file)?;
         let result = write(&mut out)?;
-        let (file, digest) = out.into_inner()?.finish();
+        out.finish()?;
+        let (file, digest) = file.into_inner()?.finish();
         file.sync()?;
         fs.rename(&temporary, &path)?;
         fs.sync_folder(folder)?;
-        Ok((fact(name, digest), result))
+        Ok((fact(&name, digest), result))
     };
     written().map_err(file_error(&path))
 }

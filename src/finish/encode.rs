@@ -1,5 +1,5 @@
-//! The blocks of a call -> one stereo WAV of its own law, bit by bit as it came. Pure: blocks in, bytes out; never more than
-//! a second of audio in memory, however long the call.
+//! The blocks of a call -> frames of two channels in its own law, bit by bit as it came. Pure: blocks in, bytes out; never more
+//! than a second of audio in memory, however long the call. [`audio`](super::audio) makes a file of them.
 //!
 //! The file's head states its length, and the checksum is taken while writing. So the last blocks are read first, to learn how
 //! far the audio reaches ([`audio_end`]); then [`encode`] goes through all of them once.
@@ -16,7 +16,6 @@ use super::align;
 use super::g711::transcode;
 use super::gaps::{GapFinder, GapList, place_of};
 use super::overlay::{Cell, Overlay};
-use super::wav;
 use crate::model::block::Law;
 use crate::model::{BLOCK_BYTES, BlockList, BlockNo, Channel, Damage, LegNo, MediaTime, Recording, StoredBlock};
 
@@ -106,7 +105,12 @@ pub struct Encoded {
     pub gaps: GapList,
 }
 
-/// Writes the whole file to `out`, from `span.start` to `span.end`.
+/// The law of the file: that of the first leg.
+pub fn law(recording: &Recording) -> Law {
+    recording.legs.first().map_or(Law::Pcmu, |leg| leg.law)
+}
+
+/// Writes all frames from `span.start` to `span.end` to `out`: a byte of channel 1, a byte of channel 2, and so on.
 ///
 /// # Errors
 /// Those of `out`.
@@ -117,9 +121,8 @@ pub fn encode(
     blocks: impl Iterator<Item = Result<StoredBlock, Damage>>,
     out: &mut impl Write,
 ) -> io::Result<Encoded> {
-    let law = recording.legs.first().map_or(Law::Pcmu, |leg| leg.law);
+    let law = law(recording);
     let mut writer = FrameWriter { law, span: span.clone(), gaps: GapFinder::new(recording, &span), out };
-    writer.out.write_all(&wav::header(law, span.end.0.abs_diff(span.start.0)))?;
 
     let mut overlay = Overlay::new(MediaTime(span.start.0.div_euclid(BLOCK_BYTES as i64) * BLOCK_BYTES as i64));
     let (mut transcoded, mut misplaced) = (0, 0);
@@ -235,19 +238,17 @@ mod tests {
     fn every_byte_of_a_call_of_one_millisecond() {
         let (file, encoded) =
             encoded(&recording(1, "a", 1), &vec![Ok(block(0, 0, &[(0, 3), (5, 1)], 0x40)), Ok(block(1, 0, &[(1, 2)], 0x80))]);
-        let (header, data) = file.split_at(wav::HEADER_BYTES);
-        assert_eq!(header, wav::header(Law::Pcmu, 8));
         let expected =
             [[0x40, 0xFF], [0x41, 0x81], [0x42, 0x82], [0xFF, 0xFF], [0xFF, 0xFF], [0x45, 0xFF], [0xFF, 0xFF], [0xFF, 0xFF]];
-        assert_eq!(data, expected.as_flattened());
+        assert_eq!(file, expected.as_flattened());
         assert_eq!((encoded.transcoded, encoded.misplaced), (0, 0));
     }
 
     #[test]
     fn a_call_without_any_audio_is_silence_of_its_length() {
         let (file, encoded) = encoded(&recording(1, "a", 1_020), &Blocks::new());
-        assert_eq!(file.len(), wav::HEADER_BYTES + 2 * 8_160);
-        assert!(file[wav::HEADER_BYTES..].iter().all(|byte| *byte == 0xFF));
+        assert_eq!(file.len(), 2 * 8_160);
+        assert!(file.iter().all(|byte| *byte == 0xFF));
         let whole = MediaTime(0)..MediaTime(8_160);
         let gap = |channel| Gap { channel, place: whole.clone(), reason: GapReason::NoStream };
         assert_eq!(encoded.gaps.gaps, [gap(Channel::Recorded), gap(Channel::Other)]);
@@ -259,10 +260,9 @@ mod tests {
         call.started = ORIGIN.plus_micros(1_000);
         let (file, encoded) = encoded(&call, &vec![Ok(full_block(0, 0)), Ok(block(0, 1, &[(0, 24)], 9))]);
         assert_eq!(encoded.span, MediaTime(8)..MediaTime(4_024));
-        let data = &file[wav::HEADER_BYTES..];
-        assert_eq!(data.len(), 2 * 4_016);
-        assert_eq!(data[0], 8);
-        assert_eq!(data[data.len() - 2], 9 + 23);
+        assert_eq!(file.len(), 2 * 4_016);
+        assert_eq!(file[0], 8);
+        assert_eq!(file[file.len() - 2], 9 + 23);
     }
 
     #[test]
@@ -282,11 +282,11 @@ mod tests {
         other_law.bytes = vec![0xD5, 0x2A];
         let (file, encoded) = encoded(&recording(1, "a", 1), &vec![Ok(other_law)]);
         assert_eq!(encoded.transcoded, 2);
-        assert_eq!(file[wav::HEADER_BYTES..][..4], [0xFF, 0xFE, 0xFF, 0x00]);
+        assert_eq!(file[..4], [0xFF, 0xFE, 0xFF, 0x00]);
         let mut a_law = recording(1, "a", 1);
         a_law.legs[0].law = Law::Pcma;
         let (file, encoded) = super::tests::encoded(&a_law, &Blocks::new());
-        assert_eq!((encoded.law, file[20], file[wav::HEADER_BYTES]), (Law::Pcma, 6, 0xD5));
+        assert_eq!((encoded.law, file[0]), (Law::Pcma, 0xD5));
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
         call.legs.push(leg(2, Channel::Recorded));
         let blocks = vec![Ok(block(0, 0, &[(0, 6)], 0)), Ok(block(2, 0, &[(2, 2)], 0x70))];
         let (file, _) = encoded(&call, &blocks);
-        let recorded: Vec<u8> = file[wav::HEADER_BYTES..].iter().step_by(2).copied().collect();
+        let recorded: Vec<u8> = file.iter().step_by(2).copied().collect();
         assert_eq!(recorded, [0, 1, 0x72, 0x73, 4, 5, 0xFF, 0xFF]);
     }
 
@@ -369,8 +369,7 @@ mod tests {
             frames.resize(end.max(frames.len()), [0xFF; 2]);
 
             let (file, encoded) = encoded(&call, &blocks.into_iter().map(Ok).collect());
-            prop_assert_eq!(&file[..wav::HEADER_BYTES], wav::header(Law::Pcmu, (end - start) as u64));
-            prop_assert_eq!(&file[wav::HEADER_BYTES..], frames[start..end].as_flattened());
+            prop_assert_eq!(&file[..], frames[start..end].as_flattened());
             prop_assert_eq!(encoded.misplaced, 0);
         }
     }

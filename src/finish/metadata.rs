@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::encode::Encoded;
+use super::identity::{Identity, Signature};
 use crate::model::recording::FileFact;
-use crate::model::{MaskKind, MediaTime, Recording, WallTime};
+use crate::model::{AudioFormat, MaskKind, MediaTime, Recording, WallTime};
 
 mod conversation;
 mod nearend;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use nearend::Nearend;
+pub use withheld::without_personal;
 
 /// What the box knows about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -29,26 +32,55 @@ pub struct BoxFacts {
     pub box_name: String,
 }
 
-/// The content of `recording.json` for the finished `audio`.
-pub fn render(facts: &BoxFacts, recording: &Recording, encoded: &Encoded, audio: &FileFact) -> Vec<u8> {
-    let start = encoded.span.start;
-    let length = MediaTime(encoded.span.end.0.saturating_sub(start.0));
+/// The files that the finisher has made of a recording.
+pub struct Made<'a> {
+    /// What is in the audio file.
+    pub encoded: &'a Encoded,
+    /// The format of the audio file.
+    pub format: AudioFormat,
+    /// The audio file.
+    pub audio: &'a FileFact,
+    /// For whom the files are sealed; none: they are not.
+    pub sealed: Option<Sealed<'a>>,
+}
+
+/// What a sealed recording says about that.
+#[derive(Clone, Copy)]
+pub struct Sealed<'a> {
+    /// Public keys, age recipients.
+    pub recipients: &'a [String],
+    /// The file with what is not for everyone's eyes; none: within that file itself.
+    pub details: Option<&'a FileFact>,
+}
+
+/// The content of `recording.json`, signed if the box has an identity.
+pub fn render(facts: &BoxFacts, recording: &Recording, made: &Made<'_>, identity: Option<&Identity>) -> Vec<u8> {
+    let mut document = document(facts, recording, made);
+    if let Some(identity) = identity {
+        let unsigned = serde_json::to_value(&document).expect("all map keys are strings");
+        document.nearend.sign(identity.sign(&unsigned));
+    }
+    let mut json = serde_json::to_vec_pretty(&document).expect("all map keys are strings, and memory takes every write");
+    json.push(b'\n');
+    json
+}
+
+fn document<'a>(facts: &'a BoxFacts, recording: &'a Recording, made: &Made<'a>) -> Document<'a> {
+    let span = &made.encoded.span;
+    let length = MediaTime(span.end.0.saturating_sub(span.start.0));
     let stop_time = Iso(recording.ended.unwrap_or(recording.started.plus_micros(length.0.saturating_mul(125))));
     let parameter = |name: &str| recording.parameters.get(name).map(String::as_str);
-    let document = Document {
+    Document {
         id: &recording.id.0,
         region: facts.geo_location.as_deref(),
         caller_phone_number: parameter("ani"),
         dialed_phone_number: parameter("dnis"),
         start_time: Iso(recording.started),
         stop_time,
-        media_files: [media_file(recording, audio, length, stop_time)],
+        media_files: [media_file(recording, made, length, stop_time)],
         event_history: [],
-        nearend: Nearend::new(facts, recording, encoded, audio),
-    };
-    let mut json = serde_json::to_vec_pretty(&document).expect("all map keys are strings, and memory takes every write");
-    json.push(b'\n');
-    json
+        nearend: Nearend::new(facts, recording, made),
+    }
 }
 
 #[derive(Serialize)]
@@ -100,14 +132,15 @@ struct GirMask {
     kind: &'static str,
 }
 
-fn media_file<'a>(recording: &'a Recording, audio: &'a FileFact, length: MediaTime, stop_time: Iso) -> MediaFile<'a> {
+fn media_file<'a>(recording: &'a Recording, made: &Made<'a>, length: MediaTime, stop_time: Iso) -> MediaFile<'a> {
+    let audio = made.audio;
     MediaFile {
         media_id: format!("{}_{}", recording.id, audio.name),
         media_uri: format!("{}/{}", recording.path(), audio.name),
         media_path: &audio.name,
         play_path: &audio.name,
         call_uuid: recording.call_uuid.as_ref().map(|uuid| &*uuid.0),
-        media_type: "audio/wav",
+        media_type: made.format.media_type(),
         start_time: Iso(recording.started),
         stop_time,
         duration: length.as_millis().to_string(),

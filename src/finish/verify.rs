@@ -2,7 +2,9 @@
 //! measured by [`driver`](super::driver).
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::identity::SignatureVerdict;
 use crate::files::Digest;
 use crate::model::recording::FileFact;
 
@@ -17,6 +19,8 @@ pub struct Manifest {
     pub recording_no: u64,
     /// Every other file of the folder.
     pub files: Vec<FileFact>,
+    /// All of it, for the signature.
+    pub document: Value,
 }
 
 #[derive(Deserialize)]
@@ -40,12 +44,13 @@ impl Manifest {
     /// # Errors
     /// What is wrong with it, in words: not JSON, a field missing, or a file name that would leave the folder.
     pub fn read(json: &[u8]) -> Result<Manifest, String> {
+        let document: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         let Document { id, start_time, nearend: Nearend { recording_no, files } } =
-            serde_json::from_slice(json).map_err(|e| e.to_string())?;
+            Document::deserialize(&document).map_err(|e| e.to_string())?;
         let leaves_folder = |name: &str| name.is_empty() || name.starts_with('.') || name.contains('/');
         match files.iter().find(|file| leaves_folder(&file.name)) {
             Some(file) => Err(format!("{:?} is no plain file name", file.name)),
-            None => Ok(Manifest { id, start_time, recording_no, files }),
+            None => Ok(Manifest { id, start_time, recording_no, files, document }),
         }
     }
 }
@@ -91,11 +96,18 @@ pub struct Verification {
     pub id: String,
     /// Each file that `recording.json` names.
     pub files: Vec<Checked>,
+    /// Whether the box signed `recording.json`.
+    pub signature: SignatureVerdict,
 }
 
 impl Verification {
-    /// Whether every file is intact.
+    /// Whether every file is as it was made, and nothing speaks against the signature.
     pub fn is_intact(&self) -> bool {
+        matches!(self.signature, SignatureVerdict::Right | SignatureVerdict::Unchecked) && self.files_are_intact()
+    }
+
+    /// Whether every file is what `recording.json` says.
+    pub fn files_are_intact(&self) -> bool {
         self.files.iter().all(|file| file.verdict == Verdict::Intact)
     }
 }

@@ -6,6 +6,7 @@ pub mod block;
 pub mod call_facts;
 pub mod conversation;
 pub mod dialog;
+pub mod format;
 pub mod g711;
 pub mod id;
 pub mod recording;
@@ -16,6 +17,7 @@ pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredB
 pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
 pub use conversation::Conversation;
 pub use dialog::{LocalDescription, SavedDialog};
+pub use format::AudioFormat;
 pub use id::{BlockNo, CallUuid, Channel, LegNo, RecordingId, RecordingNo, TenantId};
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};
 pub use stream::{Line, Payload, StreamKey, StreamReport};

@@ -236,11 +236,20 @@ pub struct LegCounters {
     pub comfort_noise: u64,
     /// How often the place had to be taken anew from the arrival time (new SSRC, timestamp jump).
     pub resyncs: u64,
+    /// Samples of silence inserted because the sender's clock runs too slow.
+    pub drift_inserted: u64,
+    /// Samples left out because the sender's clock runs too fast.
+    pub drift_left_out: u64,
     /// Interarrival jitter in µs (RFC 3550 §6.4.1), the last value.
     pub jitter_us: u64,
 }
 
 impl LegCounters {
+    /// Whether its samples lie as far apart as they were sent: no clock had to be set right.
+    pub fn is_undrifted(&self) -> bool {
+        self.drift_inserted == 0 && self.drift_left_out == 0
+    }
+
     /// Both together; of the jitters the greater.
     #[must_use]
     pub fn plus(self, other: &LegCounters) -> LegCounters {
@@ -259,6 +268,8 @@ impl LegCounters {
             kernel_drops: self.kernel_drops + other.kernel_drops,
             comfort_noise: self.comfort_noise + other.comfort_noise,
             resyncs: self.resyncs + other.resyncs,
+            drift_inserted: self.drift_inserted + other.drift_inserted,
+            drift_left_out: self.drift_left_out + other.drift_left_out,
             jitter_us: self.jitter_us.max(other.jitter_us),
         }
     }

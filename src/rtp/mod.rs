@@ -18,6 +18,7 @@
 //! | [`source`] | from which address a stream may be sent |
 //! | [`stats`] | sequence numbers, loss, jitter of one SSRC |
 //! | [`timeline`] | timestamps to places on the time line |
+//! | [`drift`] | a sender's clock against the box's |
 //! | [`blocks`] | open blocks of a leg, the pool of their memory |
 //! | [`digits`] | telephone events to digits |
 //! | [`rtcp`] | sender reports in, receiver reports out |
@@ -27,6 +28,7 @@
 
 pub mod blocks;
 pub mod digits;
+pub mod drift;
 pub mod driver;
 pub mod packet;
 pub mod ports;

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crate::model::block::Law;
 use crate::model::recording::{ClockPoint, RtpAnchor};
-use crate::model::{LegCounters, LegNo, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
+use crate::model::{LegCounters, LegNo, MediaTime, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
 
 use super::blocks::{OpenBlocks, Placed, Pool, Samples};
 use super::digits::Digits;
+use super::drift::{LARGEST_STEP, is_quiet};
 use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
 use super::rtcp;
 use super::source::Source;
@@ -355,15 +356,16 @@ impl Stream {
             Payload::Audio(law) => self.audio(arrived, packet, law, pool),
             Payload::ComfortNoise => {
                 self.counters.comfort_noise += 1;
-                self.place(arrived, packet, 0);
+                self.place(arrived, packet, 0, || false);
             }
             Payload::TelephoneEvent => self.telephone_event(arrived, packet),
         }
     }
 
     fn audio(&mut self, arrived: MonoTime, packet: Packet<'_>, law: Law, pool: &mut Pool) {
-        let placed = match self.place(arrived, packet, packet.payload.len()) {
+        let placed = match self.place(arrived, packet, packet.payload.len(), || is_quiet(law, packet.payload)) {
             Place::First(at) | Place::Known(at) | Place::Anew(at) => self.blocks.place(at, law, packet.payload, pool),
+            Place::Corrected { at, by } => self.corrected(at, by, law, packet.payload, pool),
             Place::Nowhere => Placed::OffTheLine,
         };
         match placed {
@@ -382,8 +384,24 @@ impl Stream {
         }
     }
 
-    fn place(&mut self, arrived: MonoTime, packet: Packet<'_>, samples: usize) -> Place {
-        let place = self.timeline.place(Timing { arrived, seq: packet.seq, time: packet.time, samples });
+    /// The leg's clock is set right by some samples: silence goes before the packet, or its beginning is left out.
+    fn corrected(&mut self, at: MediaTime, by: i64, law: Law, payload: &[u8], pool: &mut Pool) -> Placed {
+        let samples = usize::try_from(by.unsigned_abs()).unwrap_or(0).min(payload.len());
+        if by < 0 {
+            self.counters.drift_left_out += samples as u64;
+            return self.blocks.place(at, law, &payload[samples..], pool);
+        }
+        self.counters.drift_inserted += samples as u64;
+        let silence = [law.silence(); LARGEST_STEP];
+        let silence = &silence[..samples.min(LARGEST_STEP)];
+        match self.blocks.place(MediaTime(at.0 - silence.len() as i64), law, silence, pool) {
+            Placed::InTime | Placed::Late => self.blocks.place(at, law, payload, pool),
+            nowhere => nowhere,
+        }
+    }
+
+    fn place(&mut self, arrived: MonoTime, packet: Packet<'_>, samples: usize, is_quiet: impl FnOnce() -> bool) -> Place {
+        let place = self.timeline.place(Timing { arrived, seq: packet.seq, time: packet.time, samples }, is_quiet);
         let anew = matches!(place, Place::Anew(_));
         if let Some(receiver) = &mut self.receiver {
             if anew {

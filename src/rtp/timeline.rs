@@ -2,8 +2,10 @@
 //!
 //! The first packet lies where it arrived; from then on the RTP timestamps say how far apart packets lie, so that jitter,
 //! reordering and loss move nothing. When the timestamps no longer agree with the time that really went by, the place is
-//! taken anew from the arrival. The time line never goes back behind what has been placed.
+//! taken anew from the arrival. The time line never goes back behind what has been placed. A clock that runs a little too slow or
+//! too fast is set right in small steps ([`Drift`]).
 
+use super::drift::Drift;
 use crate::model::{MediaTime, MonoTime, RtpTime};
 
 /// A gap that timestamps and arrival both show (silence suppression) may differ by this much: jitter.
@@ -12,7 +14,7 @@ const GAP_TOLERANCE: i64 = ms(200);
 /// Timestamps that ran through a signalled pause may be off by this much.
 const PAUSE_TOLERANCE: i64 = ms(60);
 
-/// Timestamps may drift this far from arrival: a delay that grows, or clocks that differ (100 ppm are 0.36 s in an hour).
+/// Timestamps may be this far from arrival all at once: a delay that grows.
 const DRIFT_TOLERANCE: i64 = ms(1_000);
 
 /// No packet lies further than this from its arrival.
@@ -38,6 +40,7 @@ pub struct Timeline {
     known: Option<(RtpTime, i64)>,
     /// Since when, by arrival and by timestamp, packets have come more than [`DRIFT_TOLERANCE`] late.
     late_since: Option<(MonoTime, RtpTime)>,
+    drift: Drift,
 }
 
 /// The newest packet, from which the places of the others are counted. Places in samples.
@@ -72,6 +75,13 @@ pub enum Place {
     First(MediaTime),
     /// As its timestamp says.
     Known(MediaTime),
+    /// The same, but for a clock that runs too slow or too fast.
+    Corrected {
+        /// Where what is left of the samples lies.
+        at: MediaTime,
+        /// Positive: so many samples of silence go before them. Negative: so many of them are left out at the beginning.
+        by: i64,
+    },
     /// Taken anew from its arrival.
     Anew(MediaTime),
     /// None: its timestamp contradicts its sequence number and its arrival.
@@ -81,7 +91,16 @@ pub enum Place {
 impl Timeline {
     /// One on which nothing lies yet.
     pub fn new(origin: MonoTime) -> Timeline {
-        Timeline { origin, begun: false, anchor: None, end: 0, resumed: false, known: None, late_since: None }
+        Timeline {
+            origin,
+            begun: false,
+            anchor: None,
+            end: 0,
+            resumed: false,
+            known: None,
+            late_since: None,
+            drift: Drift::default(),
+        }
     }
 
     /// The place that belongs to an instant.
@@ -119,8 +138,8 @@ impl Timeline {
         self.resumed = true;
     }
 
-    /// The place of a packet, all of whose samples will be put there.
-    pub fn place(&mut self, packet: Timing) -> Place {
+    /// The place of a packet, all of whose samples will be put there. `is_quiet` is asked only when it matters.
+    pub fn place(&mut self, packet: Timing, is_quiet: impl FnOnce() -> bool) -> Place {
         let arrival = self.at(packet.arrived).0.max(0);
         let Some(anchor) = self.anchor else { return self.take_anew(packet, arrival) };
         let place = anchor.place + packet.time.ticks_since(anchor.time);
@@ -131,10 +150,13 @@ impl Timeline {
         if place < 0 || (place - arrival).abs() > FARTHEST {
             return Place::Nowhere;
         }
-        if is_newer {
-            self.advance(packet, place, arrival, anchor.offset);
+        if !is_newer {
+            return Place::Known(MediaTime(place));
         }
-        Place::Known(MediaTime(place))
+        let by =
+            if anchor.is_followed_by(packet) { self.drift.correction(anchor.samples.min(packet.len()), is_quiet) } else { 0 };
+        self.advance(packet, place + by, arrival, anchor.offset);
+        if by == 0 { Place::Known(MediaTime(place)) } else { Place::Corrected { at: MediaTime(place + by.max(0)), by } }
     }
 
     fn must_take_anew(&mut self, anchor: Anchor, packet: Timing, place: i64, arrival: i64) -> bool {
@@ -169,15 +191,30 @@ impl Timeline {
         }
         self.late_since = None;
         self.resumed = false;
+        self.drift.placed_anew();
         let is_first = !std::mem::replace(&mut self.begun, true);
         self.advance(packet, place, arrival, place - arrival);
         if is_first { Place::First(MediaTime(place)) } else { Place::Anew(MediaTime(place)) }
     }
 
     fn advance(&mut self, packet: Timing, place: i64, arrival: i64, offset: i64) {
-        let samples = i64::try_from(packet.samples).unwrap_or(0); // a datagram's, so at most 65,507
+        let samples = packet.len();
         self.anchor = Some(Anchor { seq: packet.seq, time: packet.time, place, samples, arrival, offset });
         self.end = self.end.max(place + samples);
+        self.drift.packet(place, arrival);
+    }
+}
+
+impl Timing {
+    fn len(&self) -> i64 {
+        i64::try_from(self.samples).unwrap_or(0) // a datagram's, so at most 65,507
+    }
+}
+
+impl Anchor {
+    /// Whether the packet is the next one, and its samples follow at once.
+    fn is_followed_by(&self, packet: Timing) -> bool {
+        packet.seq == self.seq.wrapping_add(1) && packet.time.ticks_since(self.time) == self.samples && self.samples > 0
     }
 }
 
@@ -213,12 +250,15 @@ mod tests {
         }
 
         fn send_with(&mut self, n: u32, ticks: u32, arrives_ms: u64) -> Place {
-            self.line.place(Timing {
-                arrived: MonoTime(ORIGIN + arrives_ms * 1_000),
-                seq: self.first_seq.wrapping_add(n as u16),
-                time: RtpTime(self.first_time.wrapping_add(ticks)),
-                samples: 160,
-            })
+            self.line.place(
+                Timing {
+                    arrived: MonoTime(ORIGIN + arrives_ms * 1_000),
+                    seq: self.first_seq.wrapping_add(n as u16),
+                    time: RtpTime(self.first_time.wrapping_add(ticks)),
+                    samples: 160,
+                },
+                || false,
+            )
         }
     }
 
@@ -299,13 +339,23 @@ mod tests {
     }
 
     #[test]
-    fn clocks_may_differ() {
+    fn clocks_may_differ_and_are_set_right_in_small_steps() {
         let mut sender = Sender::new();
         sender.send(0, 10);
+        let mut corrections = Vec::new();
         for n in 1..40_000_u32 {
             let arrives_ms = 10 + u64::from(n) * 20_001 / 1_000; // 50 ppm slow
-            assert_eq!(sender.send(n, arrives_ms), known(10 + i64::from(n) * 20));
+            let at = match sender.send(n, arrives_ms) {
+                Place::Known(at) => at,
+                Place::Corrected { at, by } => {
+                    corrections.push(by);
+                    at
+                }
+                other => panic!("{other:?} at packet {n}"),
+            };
+            assert!((at.0 - arrives_ms as i64 * 8).abs() <= ms(10), "packet {n} lies at {at:?}");
         }
+        assert_eq!(corrections, [56; 5], "40 ms in 800 s, less what is still within the tolerance");
     }
 
     #[test]

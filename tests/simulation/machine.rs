@@ -199,7 +199,7 @@ impl Machine {
             spool_busy_until: MonoTime::default(),
             jobs: Jobs::default(),
             finish_busy: false,
-            finish_config: finish::Config { finished_dir: FINISHED.into(), facts },
+            finish_config: finish::Config { finished_dir: FINISHED.into(), facts, ..finish::Config::default() },
             deliveries: Queue::new(Settings { targets: targets.len(), ..Settings::default() }),
             targets,
             mounted,

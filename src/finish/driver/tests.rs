@@ -7,13 +7,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::finish::testing::{Blocks, damage, full_block, recording};
-use crate::finish::verify::Verdict;
+use crate::finish::verify::{Checked, Verdict};
 use crate::finish::wav;
+
+const AUDIO: &str = "audio.wav";
 
 fn world() -> (TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let facts = BoxFacts { site: "branch-17".into(), geo_location: None, box_name: "box-17".into() };
-    let config = Config { finished_dir: dir.path().to_path_buf(), facts };
+    let config = Config { finished_dir: dir.path().to_path_buf(), facts, ..Config::default() };
     (dir, config)
 }
 
@@ -48,7 +50,7 @@ fn the_thread_leaves_a_folder_that_verifies_itself() {
     let facts: Vec<_> = files.iter().map(|(name, bytes)| fact(name, files::digest(bytes.as_slice()).unwrap())).collect();
     assert_eq!(finished.files, facts, "audio.wav and recording.json, nothing else");
     assert_eq!(files[0].1.len(), wav::HEADER_BYTES + 2 * 16_000);
-    assert!(verify_folder(&folder).unwrap().is_intact());
+    assert!(verify_folder(&folder, None).unwrap().is_intact());
 }
 
 #[test]
@@ -71,10 +73,11 @@ fn what_a_crash_left_behind_changes_nothing() {
     finish(&config, &System, &blocks(), &call).unwrap();
     let folder = folder_of(&config, &call);
     let clean = content(&folder);
-    let crashes: [&[(&str, &str)]; 3] = [
+    let crashes: [&[(&str, &str)]; 4] = [
         &[(".audio.wav.part", "half a fi")],
         &[("audio.wav", "of an earlier try")],
         &[("audio.wav", "x"), (".recording.json.part", "{")],
+        &[("audio.opus", "of another format"), (".audio.wav.age.part", "x"), ("details.json.age", "x")],
     ];
     for left_behind in crashes {
         fs::remove_dir_all(&folder).unwrap();
@@ -99,7 +102,7 @@ fn what_is_finished_stays_untouched_and_what_broke_since_is_made_again() {
 
     fs::write(&audio, "bit rot").unwrap();
     assert_eq!(finish(&config, &System, &blocks(), &call).unwrap(), first);
-    assert!(verify_folder(audio.parent().unwrap()).unwrap().is_intact());
+    assert!(verify_folder(audio.parent().unwrap(), None).unwrap().is_intact());
 }
 
 #[test]
@@ -144,11 +147,11 @@ fn verify_names_the_file_that_changed() {
     let mut bytes = fs::read(&audio).unwrap();
     bytes[60] ^= 1;
     fs::write(&audio, &bytes).unwrap();
-    let verification = verify_folder(&folder).unwrap();
+    let verification = verify_folder(&folder, None).unwrap();
     assert!(!verification.is_intact());
     assert!(matches!(&verification.files[..], [Checked { name, verdict: Verdict::WrongChecksum { .. } }] if name == AUDIO));
     fs::remove_file(&audio).unwrap();
-    assert_eq!(verify_folder(&folder).unwrap().files[0].verdict, Verdict::Missing);
+    assert_eq!(verify_folder(&folder, None).unwrap().files[0].verdict, Verdict::Missing);
     fs::write(folder.join(METADATA), "no json").unwrap();
-    assert_eq!(verify_folder(&folder).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(verify_folder(&folder, None).unwrap_err().kind(), io::ErrorKind::InvalidData);
 }

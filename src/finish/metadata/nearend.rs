@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::conversation::{self, ConversationPart, Couple};
-use super::{BoxFacts, Iso, mask_type};
+use super::{BoxFacts, Iso, Made, Sealed, Signature, mask_type};
 use crate::finish::align;
-use crate::finish::encode::Encoded;
 use crate::finish::gaps::{Gap, GapReason, place_of};
 use crate::model::block::Law;
 use crate::model::recording::{Dialect, Digit, FileFact, Note};
-use crate::model::{Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording};
+use crate::model::{AudioFormat, Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording};
 
 /// The version of this part; it grows when a reader has to know.
 const FORM: u32 = 1;
@@ -47,12 +46,17 @@ pub(super) struct Nearend<'a> {
     parameters: &'a BTreeMap<String, String>,
     headers: Vec<Header<'a>>,
     notes: Vec<NoteEntry<'a>>,
-    files: [&'a FileFact; 1],
+    files: Vec<&'a FileFact>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<SealedEntry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<Signature>,
 }
 
 impl<'a> Nearend<'a> {
     /// Gathers it.
-    pub(super) fn new(facts: &'a BoxFacts, recording: &'a Recording, encoded: &Encoded, audio: &'a FileFact) -> Nearend<'a> {
+    pub(super) fn new(facts: &'a BoxFacts, recording: &'a Recording, made: &Made<'a>) -> Nearend<'a> {
+        let (encoded, audio) = (made.encoded, made.audio);
         let start = encoded.span.start;
         let note = |n: &'a Note| NoteEntry { time: Iso(n.time), method: &n.method, content_type: &n.content_type, body: &n.body };
         Nearend {
@@ -68,14 +72,7 @@ impl<'a> Nearend<'a> {
             retention_class: recording.ruling.as_ref().and_then(|ruling| ruling.retention_class.as_deref()),
             end_reason: recording.end_reason,
             flags: &recording.flags,
-            audio: Audio {
-                file: &audio.name,
-                codec: encoded.law,
-                rate_hz: MediaTime::RATE,
-                samples: encoded.span.end.0.saturating_sub(start.0),
-                bit_exact: encoded.transcoded == 0,
-                transcoded_samples: encoded.transcoded,
-            },
+            audio: audio_entry(recording, made),
             channels: [channel(recording, Channel::Recorded), channel(recording, Channel::Other)],
             legs: leg_entries(recording, start),
             masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
@@ -85,8 +82,17 @@ impl<'a> Nearend<'a> {
             parameters: &recording.parameters,
             headers: recording.headers.iter().map(|(name, value)| Header { name, value }).collect(),
             notes: recording.notes.iter().map(note).collect(),
-            files: [audio],
+            files: std::iter::once(audio).chain(made.sealed.and_then(|sealed| sealed.details)).collect(),
+            sealed: made
+                .sealed
+                .map(|Sealed { recipients, details }| SealedEntry { recipients, details: details.map(|file| &*file.name) }),
+            signature: None,
         }
+    }
+
+    /// Puts the signature over everything else in its place.
+    pub(super) fn sign(&mut self, signature: Signature) {
+        self.signature = Some(signature);
     }
 }
 
@@ -94,11 +100,36 @@ impl<'a> Nearend<'a> {
 #[serde(rename_all = "camelCase")]
 struct Audio<'a> {
     file: &'a str,
-    codec: Law,
+    codec: &'static str,
     rate_hz: i64,
     samples: i64,
     bit_exact: bool,
     transcoded_samples: u64,
+}
+
+#[derive(Serialize)]
+struct SealedEntry<'a> {
+    recipients: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a str>,
+}
+
+fn audio_entry<'a>(recording: &Recording, made: &Made<'a>) -> Audio<'a> {
+    let (span, transcoded) = (&made.encoded.span, made.encoded.transcoded);
+    let is_undrifted = recording.legs.iter().all(|leg| leg.counters.is_undrifted());
+    let (codec, is_g711) = match (made.format, made.encoded.law) {
+        (AudioFormat::Opus, _) => ("OPUS", false),
+        (AudioFormat::Wav, Law::Pcmu) => ("PCMU", true),
+        (AudioFormat::Wav, Law::Pcma) => ("PCMA", true),
+    };
+    Audio {
+        file: &made.audio.name,
+        codec,
+        rate_hz: MediaTime::RATE,
+        samples: span.end.0.saturating_sub(span.start.0),
+        bit_exact: is_g711 && transcoded == 0 && is_undrifted,
+        transcoded_samples: transcoded,
+    }
 }
 
 #[derive(Serialize)]
@@ -206,6 +237,8 @@ struct LegEntry<'a> {
     kernel_drops: u64,
     comfort_noise: u64,
     resyncs: u64,
+    drift_inserted_samples: u64,
+    drift_left_out_samples: u64,
     jitter_us: u64,
     aligned_by: &'static str,
     shift_samples: i64,
@@ -260,6 +293,8 @@ fn leg_entry(leg: &Leg, shift: Option<i64>, start: MediaTime) -> LegEntry<'_> {
         kernel_drops: counters.kernel_drops,
         comfort_noise: counters.comfort_noise,
         resyncs: counters.resyncs,
+        drift_inserted_samples: counters.drift_inserted,
+        drift_left_out_samples: counters.drift_left_out,
         jitter_us: counters.jitter_us,
         aligned_by: if shift.is_some() { "sender-reports" } else { "arrival" },
         shift_samples,

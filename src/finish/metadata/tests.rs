@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::finish::gaps::{Gap, GapList, GapReason};
+use crate::finish::identity::SignatureVerdict;
 use crate::finish::testing::{ORIGIN, leg, recording};
 use crate::model::block::Law;
+use crate::model::conversation::{AgentFact, CallFact};
 use crate::model::recording::{ClockPoint, Digit, Note};
-use crate::model::{Channel, EndReason, Flag, LegNo, Mask};
+use crate::model::{Channel, Conversation, EndReason, Flag, LegNo, Mask, SwitchId};
 
 const SCHEMA: &str = include_str!("../../../docs/schema/recording.schema.json");
 
@@ -26,9 +28,14 @@ fn encoded(gaps: Vec<Gap>) -> Encoded {
 }
 
 fn json_of(recording: &Recording, encoded: &Encoded) -> Value {
-    let json: Value = serde_json::from_slice(&render(&facts(), recording, encoded, &audio())).unwrap();
+    let json: Value = serde_json::from_slice(&rendered(recording, encoded)).unwrap();
     assert_valid(&json);
     json
+}
+
+fn rendered(recording: &Recording, encoded: &Encoded) -> Vec<u8> {
+    let audio = audio();
+    render(&facts(), recording, &Made { encoded, format: AudioFormat::Wav, audio: &audio, sealed: None }, None)
 }
 
 fn errors(json: &Value) -> Vec<String> {
@@ -141,8 +148,9 @@ fn a_call_of_which_next_to_nothing_is_known_is_valid_too() {
     call.end_reason = None;
     call.legs.clear();
     let nothing = BoxFacts { site: String::new(), geo_location: None, box_name: String::new() };
-    let json: Value =
-        serde_json::from_slice(&render(&nothing, &call, &Encoded { damaged: 3, ..encoded(Vec::new()) }, &audio())).unwrap();
+    let (encoded, audio) = (Encoded { damaged: 3, ..encoded(Vec::new()) }, audio());
+    let made = Made { encoded: &encoded, format: AudioFormat::Wav, audio: &audio, sealed: None };
+    let json: Value = serde_json::from_slice(&render(&nothing, &call, &made, None)).unwrap();
     assert_valid(&json);
     assert_eq!(json["stopTime"], "2026-03-02T14:06:01.500Z", "from the length of the audio");
     assert_eq!(json["nearend"]["damagedPieces"], 3);
@@ -150,8 +158,63 @@ fn a_call_of_which_next_to_nothing_is_known_is_valid_too() {
 
 #[test]
 fn the_same_recording_gives_the_same_bytes() {
-    let render = || render(&facts(), &full(), &encoded(Vec::new()), &audio());
+    let render = || rendered(&full(), &encoded(Vec::new()));
     assert_eq!(render(), render());
+}
+
+/// Everything personal that [`full`] has, with a conversation.
+const PERSONAL: [&str; 8] = ["5551", "5552", "7000", "7001", "F00;gvp", "hällo", "anna", "4711"];
+
+#[test]
+fn what_is_sealed_says_nothing_about_anyone_and_is_signed() {
+    let (encoded, identity, recipients) = (encoded(Vec::new()), Identity::new(&[7; 32]), ["age1abc".to_owned()]);
+    let audio = FileFact { name: "audio.opus.age".into(), ..audio() };
+    let details = FileFact { name: "details.json.age".into(), ..audio.clone() };
+    let sealed = Some(Sealed { recipients: &recipients, details: Some(&details) });
+    let made = Made { encoded: &encoded, format: AudioFormat::Opus, audio: &audio, sealed };
+    let mut call = full();
+    call.conversation = Some(Box::new(Conversation {
+        id: "conversation-1".into(),
+        calls: vec![CallFact {
+            call_uuid: None,
+            conn_id: "006a".into(),
+            switch: SwitchId("hq".into()),
+            direction: None,
+            ani: Some("5551".into()),
+            dnis: Some("5552".into()),
+            consult_of: None,
+            started: ORIGIN,
+            ended: None,
+        }],
+        agents: vec![AgentFact { agent_id: "anna".into(), dn: "7000".into(), started: ORIGIN, ended: None }],
+        attached_data: [("account".to_owned(), "4711".to_owned())].into(),
+        ..Conversation::default()
+    }));
+    let text = String::from_utf8(render(&facts(), &without_personal(&call), &made, Some(&identity))).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_valid(&json);
+    assert_eq!(PERSONAL.iter().filter(|personal| text.contains(**personal)).count(), 0, "{text}");
+    assert!(PERSONAL.iter().all(|personal| String::from_utf8(rendered(&call, &encoded)).unwrap().contains(personal)));
+    assert_eq!(json["nearend"]["conversation"]["id"], "conversation-1");
+    assert_eq!(json["mediaFiles"][0]["parameters"]["connId"], "006a");
+    assert_eq!(json["nearend"]["legs"][0]["digits"], json!([]));
+    assert_eq!(json["nearend"]["sealed"], json!({"recipients": ["age1abc"], "details": "details.json.age"}));
+    assert_eq!(json["nearend"]["files"][1]["name"], "details.json.age");
+    assert_eq!((&json["mediaFiles"][0]["type"], &json["nearend"]["audio"]["codec"]), (&json!("audio/ogg"), &json!("OPUS")));
+    assert_eq!(json["nearend"]["audio"]["bitExact"], false);
+    assert_eq!(identity.public_key().check(&json), SignatureVerdict::Right);
+}
+
+#[test]
+fn a_clock_that_was_set_right_is_told() {
+    let mut call = full();
+    call.legs[1].counters.drift_inserted = 48;
+    let json = json_of(&call, &encoded(Vec::new()));
+    assert_eq!(
+        (&json["nearend"]["audio"]["bitExact"], &json["nearend"]["legs"][1]["driftInsertedSamples"]),
+        (&json!(false), &json!(48))
+    );
+    assert_eq!(json_of(&full(), &encoded(Vec::new()))["nearend"]["audio"]["bitExact"], true);
 }
 
 #[test]

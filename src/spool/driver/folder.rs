@@ -112,16 +112,18 @@ impl Disk for Folder {
 
     fn replace_small_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.writable()?;
-        let temporary = self.dir.join(format!("{name}.part"));
-        match fs::remove_file(&temporary) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => {} // what a crash left there
+        let (path, temporary) = (self.dir.join(name), self.dir.join(format!("{name}.part")));
+        if let Some(left) = open_to_wipe(&temporary)? {
+            wipe(left)?; // what a crash left there
+            fs::remove_file(&temporary)?;
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(name))?;
-        self.sync_names()
+        let old = open_to_wipe(&path)?;
+        fs::rename(&temporary, &path)?;
+        self.sync_names()?;
+        old.map_or(Ok(()), wipe)
     }
 
     fn rename_small_file(&self, from: &str, to: &str) -> io::Result<()> {
@@ -229,4 +231,20 @@ impl Append for Segment {
     fn cut(&mut self, bytes: u64) -> io::Result<()> {
         self.0.set_len(bytes)
     }
+}
+
+/// A file whose content is about to go; none when there is none.
+fn open_to_wipe(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().write(true).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Overwrites what a file holds. Deleted alone, an old key would stay on the disk until its place is used for something else, and with it
+/// whatever it opens.
+fn wipe(mut file: File) -> io::Result<()> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    file.write_all(&vec![0; length])?;
+    file.sync_data()
 }

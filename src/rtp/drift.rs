@@ -1,0 +1,184 @@
+//! How far a sender's clock has run away from the box's, and when its leg is set right again. Pure.
+//!
+//! All legs of a recording lie on one clock: the box's. A sender's own clock differs from it by some 10 to 100 millionths, 0.36 s
+//! in an hour. How late packets are is measured against their places, by the packet with the least delay of every ten seconds, which no
+//! jitter moves; what that changes by is the drift. Below a tolerance nothing is done, so that calls of some minutes stay
+//! as they came. Above it, silence is inserted before a quiet packet, or the quiet beginning of one is left out. See
+//! docs/decisions/0035.
+
+use crate::model::block::Law;
+
+/// How long the least delay is looked for.
+const WINDOW: i64 = ms(10_000);
+
+/// A window with fewer packets goes on until it has so many.
+const WINDOW_PACKETS: u32 = 50;
+
+/// So far a leg may be from its place. Two legs of 6 ms each, and what they drift until they are set right, stay within 20 ms.
+const TOLERANCE: i64 = ms(6);
+
+/// At most so many samples are inserted or left out at once: 10 ms, half a packet.
+pub const LARGEST_STEP: usize = 80;
+
+/// In so many windows in a row it has to be due before any packet will do, though none was quiet (music, a fax, a tone).
+const PATIENCE: u32 = 3;
+
+/// Samples of the lowest segments of G.711 are quiet: 39 dB below full scale in µ-law, 36 in A-law.
+const QUIET: u8 = 0x1F;
+
+const fn ms(ms: i64) -> i64 {
+    ms * crate::model::MediaTime::RATE / 1_000
+}
+
+/// The clock of one stream against the box's. Everything in samples.
+#[derive(Debug, Default)]
+pub struct Drift {
+    /// The least lateness when the stream began: what its place is held to.
+    reference: Option<i64>,
+    window: Option<Window>,
+    /// Lateness of the last window beyond the reference.
+    last: i64,
+    /// What is to be inserted (positive) or left out (negative).
+    due: i64,
+    /// For how many windows it has been due.
+    waited: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: i64,
+    packets: u32,
+    least: i64,
+}
+
+impl Drift {
+    /// A packet arrived, and has its place.
+    pub fn packet(&mut self, place: i64, arrival: i64) {
+        let late = arrival - place;
+        let window = self.window.get_or_insert(Window { began: arrival, packets: 0, least: late });
+        window.packets += 1;
+        window.least = window.least.min(late);
+        if arrival - window.began >= WINDOW && window.packets >= WINDOW_PACKETS {
+            let least = window.least;
+            self.window = None;
+            self.measured(least);
+        }
+    }
+
+    /// By how much the packet that comes right behind the one before, with so many samples, is to be moved: later by what is
+    /// inserted before it, earlier by what is left out of it.
+    pub fn correction(&mut self, samples: i64, is_quiet: impl FnOnce() -> bool) -> i64 {
+        if self.due == 0 || self.waited < PATIENCE && !is_quiet() {
+            return 0;
+        }
+        let largest = (LARGEST_STEP as i64).min(samples);
+        let step = self.due.clamp(-largest, largest);
+        self.due -= step;
+        self.last -= step;
+        self.window = None; // what it measured was before
+        step
+    }
+
+    /// The stream lies elsewhere from here on: what was measured before says nothing. The reference stays.
+    pub fn placed_anew(&mut self) {
+        *self = Drift { reference: self.reference, ..Drift::default() };
+    }
+
+    /// One window alone is not believed: the clock that stamps arrivals may have been set in it.
+    fn measured(&mut self, least: i64) {
+        let Some(reference) = self.reference else {
+            self.reference = Some(least);
+            return;
+        };
+        let drift = least - reference;
+        let same_way = drift.signum() == self.last.signum();
+        let confirmed = if same_way { drift.abs().min(self.last.abs()) * drift.signum() } else { 0 };
+        self.last = drift;
+        self.due = if confirmed.abs() >= TOLERANCE { confirmed } else { 0 };
+        self.waited = if self.due == 0 { 0 } else { self.waited + 1 };
+    }
+}
+
+/// Whether nobody would miss some milliseconds of this.
+pub fn is_quiet(law: Law, samples: &[u8]) -> bool {
+    let magnitude = |byte: u8| match law {
+        Law::Pcmu => !byte & 0x7F,
+        Law::Pcma => (byte ^ 0x55) & 0x7F,
+    };
+    samples.iter().all(|byte| magnitude(*byte) <= QUIET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets of 20 ms for `seconds`, of a clock that is off by `ppm`; all of them quiet, or none. Gives the corrections with
+    /// their second, and how far the leg was from its place at worst.
+    fn run(seconds: i64, ppm: i64, quiet: impl Fn(i64) -> bool, jitter: impl Fn(i64) -> i64) -> (Vec<(i64, i64)>, i64) {
+        let (mut drift, mut moved, mut steps, mut worst) = (Drift::default(), 0, Vec::new(), 0);
+        for n in 0..seconds * 50 {
+            let sent = n * 160 + n * 160 * ppm / 1_000_000;
+            let step = drift.correction(160, || quiet(n));
+            if step != 0 {
+                steps.push((n / 50, step));
+            }
+            moved += step;
+            worst = worst.max((n * 160 + moved - sent).abs());
+            drift.packet(n * 160 + moved, sent + jitter(n));
+        }
+        (steps, worst)
+    }
+
+    fn noisy(n: i64) -> i64 {
+        (n * 7_919 % 97) * 4 // up to 48 ms, often next to nothing
+    }
+
+    #[test]
+    fn a_slow_clock_gets_silence_and_a_fast_one_loses_some() {
+        for ppm in [100, -100, 50, -50, 300] {
+            let (steps, worst) = run(3_600, ppm, |_| true, noisy);
+            let total: i64 = steps.iter().map(|(_, step)| step).sum();
+            assert!((total - 28_800 * ppm / 1_000).abs() <= ms(8), "{ppm} ppm: {total} samples in all");
+            let at_most = if ppm == 300 { ms(15) } else { ms(9) };
+            assert!(worst <= at_most, "{ppm} ppm: {worst} samples off");
+            assert!(steps.iter().all(|(_, step)| step.signum() == ppm.signum()));
+        }
+    }
+
+    #[test]
+    fn what_stays_within_the_tolerance_is_left_alone() {
+        let (steps, worst) = run(3_600, 0, |_| true, noisy);
+        assert_eq!((steps, worst), (Vec::new(), 0));
+        assert_eq!(run(180, 30, |_| true, noisy).0, [], "a call of three minutes with an ordinary crystal");
+    }
+
+    #[test]
+    fn a_quiet_packet_is_waited_for_but_not_for_ever() {
+        let (steps, worst) = run(300, 100, |n| n % 500 == 499, noisy);
+        assert!(!steps.is_empty() && worst <= ms(10), "every ten seconds there is one: {worst}");
+        let (steps, worst) = run(300, 100, |_| false, noisy);
+        assert!(!steps.is_empty() && worst <= ms(11), "music: {worst}");
+    }
+
+    #[test]
+    fn stalls_of_the_network_and_one_wrong_window_move_nothing() {
+        let stall = |n: i64| if (1_000..1_400).contains(&n) { 8_000 - (n - 1_000) * 20 } else { 0 };
+        assert_eq!(run(60, 0, |_| true, stall).0, []);
+        let clock_set = |n: i64| if n == 1_000 { -2_000 } else { 0 };
+        assert_eq!(run(60, 0, |_| true, clock_set).0, []);
+    }
+
+    #[test]
+    fn another_way_through_the_network_is_followed_in_small_steps() {
+        let (steps, _) = run(120, 0, |_| true, |n| if n > 2_000 { 400 } else { 0 });
+        let total: i64 = steps.iter().map(|(_, step)| step).sum();
+        assert_eq!(total, 400);
+        assert!(steps.iter().all(|(_, step)| *step <= LARGEST_STEP as i64));
+    }
+
+    #[test]
+    fn quiet_is_what_the_lowest_segments_hold() {
+        assert!(is_quiet(Law::Pcmu, &[0xFF, 0x7F, 0xE0, 0x60]) && is_quiet(Law::Pcma, &[0xD5, 0x55, 0xD5 ^ 0x1F]));
+        assert!(!is_quiet(Law::Pcmu, &[0xFF, 0xDF]) && !is_quiet(Law::Pcma, &[0xD5, 0xD5 ^ 0x20]));
+    }
+}
