@@ -2,12 +2,16 @@
 //! spool. `cargo bench --bench micro` compares with the run before.
 
 use std::hint::black_box;
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use nearend::finish::Sealing;
+use nearend::finish::audio::AudioFile;
+use nearend::finish::seal::Outlet;
 use nearend::model::block::Law;
 use nearend::model::g711::ulaw_to_linear;
-use nearend::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
+use nearend::model::{AudioFormat, BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
 use nearend::rtp::{PayloadMap, Remote, StreamSpec};
@@ -120,5 +124,28 @@ fn detect(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, parse, place, encode, detect);
+/// What finishing adds for Opus and for sealing: a minute of the bundled speech, both parties, into memory.
+fn finish(c: &mut Criterion) {
+    let agent = include_bytes!("../assets/speech/agent.ulaw").iter().copied().cycle();
+    let customer = include_bytes!("../assets/speech/customer.ulaw").iter().copied().cycle();
+    let minute: Vec<u8> = agent.zip(customer).take(60 * 8_000).flat_map(|(agent, customer)| [agent, customer]).collect();
+    let key = age::x25519::Identity::generate().to_public(); // nobody will open it
+    let mut group = c.benchmark_group("finish");
+    group.sample_size(10);
+    for format in AudioFormat::ALL {
+        for (how, sealing) in [("plain", Sealing::default()), ("sealed", Sealing::to(vec![key.clone()]))] {
+            group.bench_function(format!("a minute of a call as {}, {how}", format.name()), |b| {
+                b.iter(|| {
+                    let out = sealing.begin(Vec::new()).expect("memory takes it");
+                    let mut file = AudioFile::begin(format, Law::Pcmu, 480_000, 1, out).expect("memory takes it");
+                    file.write_all(&minute).expect("memory takes it");
+                    file.finish().and_then(Outlet::finish).expect("memory takes it").len()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parse, place, encode, detect, finish);
 criterion_main!(benches);

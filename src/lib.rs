@@ -16,13 +16,14 @@
 //! | [`recording`] | one call as a recording: legs, masks, continuation, end | main |
 //! | [`rtp`] | receives the audio and places it on the time line | media |
 //! | [`spool`] | keeps blocks and descriptions safe: segments, and sled as ledger over them | spool |
-//! | [`finish`] | two legs -> one stereo file and `recording.json` | finish |
+//! | [`finish`] | two legs -> one stereo file and `recording.json`, sealed and signed | finish |
 //! | [`forward`] | delivers the files to the targets and verifies them there | forward |
 //! | [`tones`] | consent tones: the plan, the bench, the proof: a side door | its own |
 //! | [`geo`] | at which location a call is recorded: a side door | main |
 //! | [`tenants`] | whose a call is: a side door | main |
 //! | [`rules`] | which calls are recorded, and how: a side door | main |
 //! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
+//! | [`assurance`] | was everything recorded that should have been: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -33,6 +34,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod assurance;
 pub mod clock;
 pub mod config;
 pub mod cti;

@@ -38,6 +38,8 @@ enum Command {
     Recordings(cmd::recordings::Arguments),
     /// Consent tones: render what is heard and recorded, measure a file
     Tone(cmd::tone::Arguments),
+    /// Check a switch's own list of calls against the recordings: missing, late, short, one-sided, silent
+    Reconcile(cmd::reconcile::Arguments),
     /// Explain which rule counts for a call
     Rules(cmd::rules::Arguments),
     /// Explain at which geo-location a call is recorded
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => cmd::demo::run(&arguments),
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
         Command::Tone(arguments) => cmd::tone::run(&arguments),
+        Command::Reconcile(arguments) => cmd::reconcile::run(&arguments),
         Command::Rules(arguments) => cmd::rules::run(&arguments),
         Command::Geo(arguments) => cmd::geo::run(&arguments),
     }

@@ -44,7 +44,8 @@ fn leg(no: u8, ppm: i64, seconds: i64) -> (Vec<Block>, StreamReport) {
     let true_time = |sample: i64| sample + sample * ppm / 1_000_000;
     for n in (0..).take_while(|n| true_time((n + 1) * PACKET) <= seconds * RATE) {
         let payload: Vec<u8> = (n * PACKET..(n + 1) * PACKET).map(|sample| heard(true_time(sample))).collect();
-        let jitter_us = random.u64(0..15_000) * u64::from(random.u8(0..4) == 0);
+        // The first one has none: what it loses on its way moves the whole leg, and is not what is tested here.
+        let jitter_us = random.u64(0..15_000) * u64::from(n > 0 && random.u8(0..4) == 0);
         let sent_us = u64::try_from(true_time((n + 1) * PACKET) * 125).unwrap();
         let arrived = MonoTime(ORIGIN_US + sent_us + 30_000 + jitter_us);
         stream.rtp(arrived, peer, &datagram(n, &payload), &mut pool);

@@ -1,5 +1,7 @@
 //! `nearend tone`: the bench for consent tones. Renders what parties hear and channels hold, and measures files.
 
+mod play;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ enum Command {
     Render(Render),
     /// Measure the tones of a file; exit 0 when all are there as they should be, 1 when not
     Check(Check),
+    /// Let the box's own loudspeaker play the tone, by way of nearend-tone
+    Play(play::Arguments),
 }
 
 #[derive(Args)]
@@ -84,6 +88,7 @@ const EXAMPLES: &str = "Examples:
   nearend tone render --preset us --seconds 60 --out bench --chan1 otherdnhears --json
   nearend tone render --preset de --out bench --speech talk.wav --recorddn-hears false --pause 20:10
   nearend tone check bench/channel-1.wav
+  nearend tone play --preset us --tones 3
   nearend tone check audio.wav --preset us --demand 1 --json";
 
 /// More of a file than this is not speech for a bench.
@@ -111,6 +116,13 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.command {
         Command::Render(render) => render.run(arguments.json).map(|()| Verdict::Pass),
         Command::Check(check) => check.run(arguments.json),
+        Command::Play(play) => match play.run(arguments.json) {
+            Ok(()) => Ok(Verdict::Pass),
+            Err(message) => {
+                eprintln!("{message}");
+                return ExitCode::FAILURE;
+            }
+        },
     };
     match done {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

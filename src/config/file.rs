@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) tenant: Vec<Spanned<Tenant>>,
     pub(super) switch: Vec<Spanned<control::raw::Switch>>,
     pub(super) tserver: Vec<Spanned<control::raw::TServer>>,
+    pub(super) peer: Vec<Spanned<control::raw::Peer>>,
     pub(super) calendar: Vec<Spanned<control::raw::Calendar>>,
     pub(super) rule: Vec<Spanned<control::raw::Rule>>,
     pub(super) target: Vec<Spanned<Target>>,
@@ -135,7 +136,7 @@ pub(super) struct Web {
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.
 const SINGLE: [&str; 6] = ["site", "sip", "rtp", "spool", "forward", "web"];
-const REPEATED: [&str; 6] = ["tenant", "switch", "tserver", "calendar", "rule", "target"];
+const REPEATED: [&str; 7] = ["tenant", "switch", "tserver", "peer", "calendar", "rule", "target"];
 
 /// Reads the text as far as it can be read; everything that cannot is a finding.
 pub(super) fn read(text: &str, findings: &mut Findings) -> File {

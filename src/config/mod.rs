@@ -33,7 +33,7 @@ pub use driver::load;
 pub use resolve::parse;
 pub use tenant::Recipient;
 pub use typed::{
-    Access, Config, Forward, Loaded, MonitoredDn, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web,
+    Access, Config, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web,
 };
 pub use value::{Listen, Network, PortRange, Source, Transport};
 pub use wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};

@@ -70,7 +70,13 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
     let rtp = rtp(&file.rtp, findings);
     let site = site(file.site);
     let tenants = tenants(file.tenant, findings);
-    let tables = control::Tables { switches: file.switch, tservers: file.tserver, calendars: file.calendar, rules: file.rule };
+    let tables = control::Tables {
+        switches: file.switch,
+        tservers: file.tserver,
+        peers: file.peer,
+        calendars: file.calendar,
+        rules: file.rule,
+    };
     let control = control::resolve(tables, &tenants, findings);
     let config = Config {
         sip: sip(file.sip, &rtp, findings),
@@ -78,6 +84,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         tenants,
         switches: control.switches,
         tservers: control.tservers,
+        peers: control.peers,
         calendars: control.calendars,
         rules: control.rules,
         targets: targets(file.target, &site, findings),

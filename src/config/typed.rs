@@ -37,6 +37,9 @@ pub struct Config {
     /// The T-Servers whose events are followed.
     #[serde(rename = "tserver", skip_serializing_if = "Vec::is_empty")]
     pub tservers: Vec<TServer>,
+    /// Other boxes that take calls which this one does not.
+    #[serde(rename = "peer", skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Peer>,
     /// Days and hours that rules name.
     #[serde(rename = "calendar", skip_serializing_if = "Vec::is_empty")]
     pub calendars: Vec<Calendar>,
@@ -153,6 +156,16 @@ pub struct Switch {
     pub id: SwitchId,
     /// Name for people.
     pub name: String,
+}
+
+/// Another box.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Peer {
+    /// Its SIP URI.
+    pub uri: String,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geo_location: Option<String>,
 }
 
 /// A SIP T-Server: what it tells of the DNs of a switch.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::files::{self, System};
 use crate::model::{MonoTime, Recording, Stage};
 use crate::spool::Reader;
-use crate::spool::retention::{Fill, due};
+use crate::spool::retention::{Fill, Kept, due};
 
 use super::Daemon;
 
@@ -69,22 +69,22 @@ fn release(
     (spool_bytes, free_bytes): (u64, u64),
     news: &mpsc::Sender<Recording>,
 ) -> io::Result<()> {
-    let on_box = |recording: &Recording| matches!(recording.stage, Stage::Finished | Stage::Delivered);
-    let recordings: Vec<Recording> =
-        reader.recordings().filter(|r| r.as_ref().map_or(true, on_box)).collect::<io::Result<_>>()?;
-    let file_bytes: u64 = recordings.iter().flat_map(|recording| &recording.files).map(|file| file.bytes).sum();
+    let mut kept = reader.kept()?;
+    kept.retain(Kept::is_on_box);
+    let file_bytes = kept.iter().map(|recording| recording.bytes).fold(0, u64::saturating_add);
     let fill = Fill {
         used_bytes: spool_bytes + file_bytes,
         max_bytes: config.spool.max_bytes,
         free_bytes,
         floor_bytes: config.spool.floor_bytes,
     };
-    let retention = |id: &_| config.tenants.iter().find(|tenant| tenant.id == *id).map(|tenant| tenant.retention);
-    for no in due(recordings.iter(), retention, &fill, now.wall) {
-        let Some(recording) = recordings.iter().find(|recording| recording.no == no) else { continue };
+    let tenants: Vec<_> = config.tenants.iter().map(|tenant| (reader.blinded_tenant(&tenant.id), tenant.retention)).collect();
+    let retention = |id: &[u8; 16]| tenants.iter().find(|(tenant, _)| tenant == id).map(|(_, retention)| *retention);
+    for no in due(&kept, retention, &fill, now.wall) {
+        let Some(recording) = reader.recording(no)? else { continue };
         let folder = config.site.data_dir.join("finished").join(recording.path());
         match files::remove_folder(&System, &folder) {
-            Ok(()) => drop(news.blocking_send(recording.clone())), // fails only when the daemon stops
+            Ok(()) => drop(news.blocking_send(recording)), // fails only when the daemon stops
             Err(error) => tracing::warn!(recording = %recording.id, "{}: {error}; its files stay for now", folder.display()),
         }
     }

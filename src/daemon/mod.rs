@@ -15,6 +15,7 @@
 //! | file | responsible for |
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
+//! | `assuring` | every recording that is over is checked; the day's report |
 //! | `judging` | whose a call is and which rule counts; reload of the rules |
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
@@ -22,6 +23,7 @@
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 //! | `wan` | what the forwarder goes by |
 
+mod assuring;
 mod cti;
 mod judging;
 mod keeping;
@@ -136,6 +138,7 @@ struct Daemon {
     sip: SipDriver,
     calls: Calls,
     judge: judging::Judge,
+    assurer: assuring::Assurer,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
     reports: mpsc::Receiver<StreamReport>,
@@ -178,6 +181,7 @@ impl Daemon {
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
             judge: judging::Judge::new(&config),
+            assurer: assuring::Assurer::open(config.site.data_dir.join("reports"), started),
             dialogs: HashMap::new(),
             reader: spool.reader(),
             ledger: publish::Ledger::new(config.targets.iter().map(|target| target.name.clone())),
@@ -223,7 +227,7 @@ impl Daemon {
             tokio::select! {
                 event = self.sip.next() => self.on_sip(Now::read(), event),
                 Some(report) = self.reports.recv() => self.on_report(Now::read(), report),
-                Some(event) = self.spool_events.recv() => self.on_spool(event),
+                Some(event) = self.spool_events.recv() => self.on_spool(Now::read(), event),
                 Some(event) = self.finish_events.recv() => self.on_finish(event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
                 Some(loaded) = reloads.recv() => self.reload(loaded),
@@ -247,6 +251,7 @@ impl Daemon {
         }
         self.publish(now);
         self.keep_house(now);
+        self.keep_report(now);
     }
 
     /// Carries out what the recordings ask for, which may bring up more of it.
@@ -288,6 +293,7 @@ impl Daemon {
         drop((self.finish_events, self.forward_events));
         self.finisher.stop();
         self.forwarder.stop();
+        self.assurer.close();
         tracing::info!("stopped");
     }
 }

@@ -9,6 +9,7 @@ use crate::spool::{Command, Event};
 use crate::{finish, forward};
 
 use super::Daemon;
+use super::publish::RECENT;
 
 impl Daemon {
     /// A description that is to be written.
@@ -38,13 +39,18 @@ impl Daemon {
                 self.next_station(recording);
             }
         }
+        // What was delivered before is shown, too.
+        self.reader.recordings().take(RECENT).flatten().for_each(|recording| self.ledger.remember(&recording));
     }
 
-    pub(super) fn on_spool(&mut self, event: Event) {
+    pub(super) fn on_spool(&mut self, now: Now, event: Event) {
         match event {
             Event::Described { no, stage } if stage > Stage::Recording => match self.reader.recording(no) {
                 Ok(Some(recording)) => {
                     self.ledger.remember(&recording);
+                    if stage == Stage::Ended {
+                        self.assure(now, &recording);
+                    }
                     self.next_station(recording);
                 }
                 // The ledger is being mended; the recording goes on after the next start.

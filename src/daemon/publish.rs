@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::assurance::Kind;
 use crate::clock::Now;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::web::Status;
-use crate::web::status::{Disk, Medium, Target, Totals};
+use crate::web::status::{Assurance, Disk, Medium, Target, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
 
 /// Ended recordings that the page shows.
-const RECENT: usize = 20;
+pub(super) const RECENT: usize = 20;
 
 /// The spool's thread turns at least every 5 s, the media thread four times a second. What does not for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(15);
@@ -170,6 +171,7 @@ impl Daemon {
             waiting: self.ledger.waiting.len(),
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
             recent: self.ledger.recent.iter().cloned().collect(),
+            assurance: self.assurance(),
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
@@ -195,6 +197,12 @@ impl Daemon {
         if !spool.hangs && !media.hangs {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]); // without systemd there is nobody to tell
         }
+    }
+
+    fn assurance(&self) -> Assurance {
+        let day = &self.assurer.day;
+        let findings = Kind::ALL.into_iter().map(|kind| (kind.name(), day.findings.get(&kind).copied().unwrap_or_default()));
+        Assurance { checked: day.checked, findings: findings.collect(), summary: day.in_words() }
     }
 
     fn disk(&self) -> Disk {

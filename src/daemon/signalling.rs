@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
+use crate::config::Peer;
 use crate::model::recording::Note;
 use crate::model::{EndReason, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
@@ -56,6 +57,13 @@ impl No {
     fn not_acceptable(why: &str) -> No {
         let warning = format!("305 nearend \"{}\"", why.replace(['"', '\\', '\r', '\n'], " "));
         No { status: 488, reason: "Not Acceptable Here".into(), header: Some(("Warning", warning)) }
+    }
+
+    /// 302 with where the call may be recorded instead, the best first (RFC 3261 §20.10).
+    fn elsewhere(peers: &[&Peer]) -> No {
+        let contact = |(n, peer): (usize, &&Peer)| format!("<{}>;q={:.1}", peer.uri, 1.0 - 0.1 * n.min(9) as f32);
+        let contacts: Vec<String> = peers.iter().enumerate().map(contact).collect();
+        No { status: 302, reason: "Moved Temporarily".into(), header: Some(("Contact", contacts.join(", "))) }
     }
 
     fn unavailable(why: impl Into<String>) -> No {
@@ -117,10 +125,8 @@ impl Daemon {
         let read = |audio_lines| Session::read(request, body.metadata.as_ref(), audio_lines);
         let audio_lines = offered.as_ref().map_or_else(|| read(1).lines_to_offer(), |lines| lines.iter().flatten().count());
         let session = read(audio_lines);
-        if let Some(why) = self.refusing()
-            && !self.calls.would_join(&session)
-        {
-            return Err(No::unavailable(why));
+        if !self.calls.would_join(&session) {
+            self.check_place(request)?;
         }
         let lines = offered.unwrap_or_else(|| vec![Some(Line::offered()); audio_lines]);
         let own = own_address(&self.config, &flow);
@@ -133,6 +139,23 @@ impl Daemon {
         let sdp = describe(&mut local, offer.as_ref(), &admission, own);
         self.dialogs.insert(key(dialog), Dialog { flow, local, is_settled: offer.is_some() });
         Ok(sdp)
+    }
+
+    /// Whether a new call is to be recorded here: not while the box takes none, and not when it belongs to another location that
+    /// has a box.
+    fn check_place(&self, request: &Request) -> Result<(), No> {
+        let own = self.config.site.geo_location.as_deref();
+        if let Some(why) = self.refusing() {
+            let peers = peers(&self.config.peers, own);
+            return Err(if peers.is_empty() { No::unavailable(why) } else { No::elsewhere(&peers) });
+        }
+        let Some(wanted) = request.headers.text("X-Genesys-geo-location") else { return Ok(()) };
+        let wanted = wanted.trim();
+        let there: Vec<&Peer> = self.config.peers.iter().filter(|peer| peer.geo_location.as_deref() == Some(wanted)).collect();
+        match own == Some(wanted) || there.is_empty() {
+            true => Ok(()), // better recorded here than not at all
+            false => Err(No::elsewhere(&there)),
+        }
     }
 
     fn on_reinvite(&mut self, now: Now, dialog: DialogId, request: &Request) {
@@ -382,6 +405,12 @@ fn describe(local: &mut LocalDescription, offer: Option<&SessionDescription>, ad
         Some(offer) => local.answer(offer, &ports, own),
         None => local.offer(&ports.into_iter().flatten().collect::<Vec<_>>(), own),
     }
+}
+
+/// All peers, those at `own` first.
+fn peers<'a>(peers: &'a [Peer], own: Option<&str>) -> Vec<&'a Peer> {
+    let (near, far): (Vec<&Peer>, Vec<&Peer>) = peers.iter().partition(|p| own.is_some() && p.geo_location.as_deref() == own);
+    near.into_iter().chain(far).collect()
 }
 
 /// `[rtp] address`, else the address the session came in on.

@@ -16,7 +16,7 @@ use crate::model::g711::{alaw_to_linear, ulaw_to_linear};
 /// Bits per second of each channel: speech of a telephone's band loses nothing that is heard.
 pub const CHANNEL_BITS_PER_S: i32 = 16_000;
 
-/// Of 0 to 10. What it costs, and what it does not gain at this band: docs/wan.md.
+/// Of 0 to 10: low, because it is to be cheap (docs/decisions/0036).
 pub const COMPLEXITY: i32 = 1;
 
 const CHANNELS: usize = 2;

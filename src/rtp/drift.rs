@@ -1,15 +1,15 @@
 //! How far a sender's clock has run away from the box's, and when its leg is set right again. Pure.
 //!
 //! All legs of a recording lie on one clock: the box's. A sender's own clock differs from it by some 10 to 100 millionths, 0.36 s
-//! in an hour. How late packets are is measured against their places, by the packet with the least delay of every ten seconds, which no
-//! jitter moves; what that changes by is the drift. Below a tolerance nothing is done, so that calls of some minutes stay
-//! as they came. Above it, silence is inserted before a quiet packet, or the quiet beginning of one is left out. See
-//! docs/decisions/0035.
+//! in an hour. How late packets are is measured against their places, by the packet with the least delay of every twenty seconds, which
+//! no jitter moves. A clock that is off makes them later, or earlier, from window to window; a sender or a network that is
+//! slower from some moment on does not, and is left alone. When that has gone on for three windows and come to a tolerance, silence is
+//! inserted before a quiet packet, or the quiet beginning of one is left out. See docs/decisions/0035.
 
 use crate::model::block::Law;
 
 /// How long the least delay is looked for.
-const WINDOW: i64 = ms(10_000);
+const WINDOW: i64 = ms(20_000);
 
 /// A window with fewer packets goes on until it has so many.
 const WINDOW_PACKETS: u32 = 50;
@@ -17,11 +17,14 @@ const WINDOW_PACKETS: u32 = 50;
 /// So far a leg may be from its place. Two legs of 6 ms each, and what they drift until they are set right, stay within 20 ms.
 const TOLERANCE: i64 = ms(6);
 
+/// No clock runs away faster than this in a window (375 ppm): what does is another way through the network.
+const FASTEST: i64 = 60;
+
 /// At most so many samples are inserted or left out at once: 10 ms, half a packet.
 pub const LARGEST_STEP: usize = 80;
 
-/// In so many windows in a row it has to be due before any packet will do, though none was quiet (music, a fax, a tone).
-const PATIENCE: u32 = 3;
+/// In so many windows it has to be due before any packet will do, though none was quiet (music, a fax, a tone).
+const PATIENCE: u32 = 2;
 
 /// Samples of the lowest segments of G.711 are quiet: 39 dB below full scale in µ-law, 36 in A-law.
 const QUIET: u8 = 0x1F;
@@ -36,8 +39,9 @@ pub struct Drift {
     /// The least lateness when the stream began: what its place is held to.
     reference: Option<i64>,
     window: Option<Window>,
-    /// Lateness of the last window beyond the reference.
+    /// Lateness of the last window, and of the one before it, beyond the reference.
     last: i64,
+    before: i64,
     /// What is to be inserted (positive) or left out (negative).
     due: i64,
     /// For how many windows it has been due.
@@ -75,6 +79,7 @@ impl Drift {
         let step = self.due.clamp(-largest, largest);
         self.due -= step;
         self.last -= step;
+        self.before -= step;
         self.window = None; // what it measured was before
         step
     }
@@ -84,18 +89,21 @@ impl Drift {
         *self = Drift { reference: self.reference, ..Drift::default() };
     }
 
-    /// One window alone is not believed: the clock that stamps arrivals may have been set in it.
     fn measured(&mut self, least: i64) {
         let Some(reference) = self.reference else {
             self.reference = Some(least);
             return;
         };
+        if (least - reference - self.last).abs() > FASTEST {
+            self.reference = Some(least - self.last);
+            return;
+        }
         let drift = least - reference;
-        let same_way = drift.signum() == self.last.signum();
-        let confirmed = if same_way { drift.abs().min(self.last.abs()) * drift.signum() } else { 0 };
-        self.last = drift;
-        self.due = if confirmed.abs() >= TOLERANCE { confirmed } else { 0 };
-        self.waited = if self.due == 0 { 0 } else { self.waited + 1 };
+        let goes_on = (drift > self.last && self.last > self.before) || (drift < self.last && self.last < self.before);
+        let is_due = goes_on && drift.abs() >= TOLERANCE && (drift > 0) == (drift > self.last);
+        self.due = if is_due { drift } else { 0 };
+        self.waited = if is_due { self.waited + 1 } else { 0 };
+        (self.before, self.last) = (self.last, drift);
     }
 }
 
@@ -138,8 +146,8 @@ mod tests {
         for ppm in [100, -100, 50, -50, 300] {
             let (steps, worst) = run(3_600, ppm, |_| true, noisy);
             let total: i64 = steps.iter().map(|(_, step)| step).sum();
-            assert!((total - 28_800 * ppm / 1_000).abs() <= ms(8), "{ppm} ppm: {total} samples in all");
-            let at_most = if ppm == 300 { ms(15) } else { ms(9) };
+            assert!((total - 28_800 * ppm / 1_000).abs() <= ms(10), "{ppm} ppm: {total} samples in all");
+            let at_most = if ppm == 300 { ms(25) } else { ms(10) };
             assert!(worst <= at_most, "{ppm} ppm: {worst} samples off");
             assert!(steps.iter().all(|(_, step)| step.signum() == ppm.signum()));
         }
@@ -150,30 +158,27 @@ mod tests {
         let (steps, worst) = run(3_600, 0, |_| true, noisy);
         assert_eq!((steps, worst), (Vec::new(), 0));
         assert_eq!(run(180, 30, |_| true, noisy).0, [], "a call of three minutes with an ordinary crystal");
+        assert_eq!(run(60, 300, |_| true, noisy).0, [], "a minute is too short to know");
     }
 
     #[test]
     fn a_quiet_packet_is_waited_for_but_not_for_ever() {
-        let (steps, worst) = run(300, 100, |n| n % 500 == 499, noisy);
+        let (steps, worst) = run(600, 100, |n| n % 500 == 499, noisy);
         assert!(!steps.is_empty() && worst <= ms(10), "every ten seconds there is one: {worst}");
-        let (steps, worst) = run(300, 100, |_| false, noisy);
-        assert!(!steps.is_empty() && worst <= ms(11), "music: {worst}");
+        let (steps, worst) = run(600, 100, |_| false, noisy);
+        assert!(!steps.is_empty() && worst <= ms(12), "music: {worst}");
     }
 
     #[test]
-    fn stalls_of_the_network_and_one_wrong_window_move_nothing() {
+    fn what_is_late_for_other_reasons_moves_nothing() {
         let stall = |n: i64| if (1_000..1_400).contains(&n) { 8_000 - (n - 1_000) * 20 } else { 0 };
-        assert_eq!(run(60, 0, |_| true, stall).0, []);
-        let clock_set = |n: i64| if n == 1_000 { -2_000 } else { 0 };
-        assert_eq!(run(60, 0, |_| true, clock_set).0, []);
-    }
-
-    #[test]
-    fn another_way_through_the_network_is_followed_in_small_steps() {
-        let (steps, _) = run(120, 0, |_| true, |n| if n > 2_000 { 400 } else { 0 });
-        let total: i64 = steps.iter().map(|(_, step)| step).sum();
-        assert_eq!(total, 400);
-        assert!(steps.iter().all(|(_, step)| *step <= LARGEST_STEP as i64));
+        assert_eq!(run(300, 0, |_| true, stall).0, [], "a stall of the network");
+        let clock_set = |n: i64| if n == 3_000 { -2_000 } else { 0 };
+        assert_eq!(run(300, 0, |_| true, clock_set).0, [], "the clock that stamps arrivals is set");
+        for late in [56, 400, -56, -400] {
+            let other_way = |n: i64| if n > 3_000 { late } else { 0 };
+            assert_eq!(run(600, 0, |_| true, other_way).0, [], "another way through the network, or a sender under load: {late}");
+        }
     }
 
     #[test]

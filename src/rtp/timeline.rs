@@ -355,7 +355,10 @@ mod tests {
             };
             assert!((at.0 - arrives_ms as i64 * 8).abs() <= ms(10), "packet {n} lies at {at:?}");
         }
-        assert_eq!(corrections, [56; 5], "40 ms in 800 s, less what is still within the tolerance");
+        assert!(
+            corrections.iter().all(|by| (48..64).contains(by)) && (5..=6).contains(&corrections.len()),
+            "40 ms in 800 s: {corrections:?}"
+        );
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! | tree | key | value |
 //! |---|---|---|
 //! | `commits` | commit number | [`CommitIndex`], some bytes per record |
-//! | `recordings` | recording number | [`Row`], [`Recording`] as JSON, sealed as in the segments |
+//! | `rows` | number of a recording that is not released | [`Row`] and what [`Kept`] says |
+//! | `released` | number of one that is | [`Row`] |
+//! | `descriptions` | recording number | [`Recording`] as JSON, sealed as in the segments |
 //! | `ids` | recording id, blinded | recording number |
 //! | `meta` | `format`, `spool`, `unfinished` | the format; the spool id; present while it is being rebuilt |
+//!
+//! Released recordings and descriptions stand apart, so that a start reads neither (docs/decisions/0013).
 //!
 //! Numbers are u64 in big-endian, so that sled's order is theirs. One thread writes; any may read. Nothing here is needed
 //! for good: [`super::recovery`] makes all of it anew from the segments.
@@ -25,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::CommitIndex;
+use super::retention::Kept;
 use super::scan::Place;
 use super::seal::BoxKey;
 use super::segment::{SegmentNo, SpoolId, open_description};
@@ -37,7 +42,7 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 const PAGE: usize = 64;
 
 /// Raised with every change of keys or values; a ledger of another format is rebuilt.
-const FORMAT: &[u8] = &[3];
+const FORMAT: &[u8] = &[4];
 
 /// A handle to the ledger; clones share it.
 #[derive(Clone)]
@@ -50,7 +55,9 @@ pub struct Ledger {
 struct Trees {
     db: sled::Db,
     commits: sled::Tree,
-    recordings: sled::Tree,
+    rows: sled::Tree,
+    released: sled::Tree,
+    descriptions: sled::Tree,
     ids: sled::Tree,
     meta: sled::Tree,
 }
@@ -70,13 +77,11 @@ pub struct Row {
 
 /// A changed description, as it goes into the ledger.
 pub struct Described<'a> {
-    /// The recording.
-    pub no: RecordingNo,
-    /// Its id.
-    pub id: &'a RecordingId,
+    /// The description.
+    pub recording: &'a Recording,
     /// What is known beside.
     pub row: Row,
-    /// The description, sealed.
+    /// The description as it was sealed.
     pub sealed: &'a [u8],
 }
 
@@ -218,7 +223,10 @@ impl Ledger {
     /// When it cannot be removed.
     pub fn forget_recording(&self, no: RecordingNo) -> io::Result<()> {
         self.with(|t| {
-            let Some(value) = t.recordings.remove(no.0.to_be_bytes())? else { return Ok(()) };
+            let key = no.0.to_be_bytes();
+            t.rows.remove(key)?;
+            t.released.remove(key)?;
+            let Some(value) = t.descriptions.remove(key)? else { return Ok(()) };
             match self.opened(no, &value) {
                 Ok(recording) => t.ids.remove(self.key.blinded(&recording.id)).map(drop),
                 Err(_) => Ok(()), // an id that leads nowhere does no harm
@@ -283,14 +291,47 @@ impl Ledger {
         }
     }
 
-    /// What is known of every recording beside its description, in the order of numbers.
+    /// What is known beside its description of every recording that is not released, in the order of numbers.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn rows(&self) -> io::Result<BTreeMap<RecordingNo, Row>> {
-        let row = |(key, value): (sled::IVec, sled::IVec)| Some((RecordingNo(number(&key)?), split(&value)?.0));
-        let rows: Vec<Option<_>> = self.with(|t| t.recordings.iter().map(|pair| pair.map(row)).collect())?;
-        rows.into_iter().collect::<Option<_>>().ok_or_else(|| io::Error::other("a row of a recording cannot be read"))
+        self.each_row(|no, row, _| Some((no, row)))
+    }
+
+    /// What retention must know of every recording that is not released, in the order of numbers.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn kept(&self) -> io::Result<Vec<Kept>> {
+        self.each_row(|no, row, tail| Kept::decode(no, row.stage, tail))
+    }
+
+    fn each_row<T: FromIterator<I>, I>(&self, read: impl Fn(RecordingNo, Row, &[u8]) -> Option<I>) -> io::Result<T> {
+        let row = |(key, value): (sled::IVec, sled::IVec)| {
+            let (row, tail) = split(&value)?;
+            read(RecordingNo(number(&key)?), row, tail)
+        };
+        let rows: Option<T> = self.with(|t| t.rows.iter().map(|pair| pair.map(row)).collect())?;
+        rows.ok_or_else(|| io::Error::other("a row of a recording cannot be read"))
+    }
+
+    /// Released recordings with lesser numbers than `end`, the oldest first, `limit` at most.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn released_before(&self, end: RecordingNo, limit: usize) -> io::Result<Vec<RecordingNo>> {
+        let keys: Vec<_> = self.with(|t| t.released.range(..end.0.to_be_bytes()).keys().take(limit).collect())?;
+        Ok(keys.iter().filter_map(|key| number(key)).map(RecordingNo).collect())
+    }
+
+    /// The greatest number of a recording that it knows.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_recording(&self) -> io::Result<Option<RecordingNo>> {
+        let last = self.with(|t| Ok([t.rows.last()?, t.released.last()?]))?;
+        Ok(last.iter().flatten().filter_map(|(key, _)| number(key)).max().map(RecordingNo))
     }
 
     /// What is known of one recording beside its description.
@@ -298,7 +339,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn row(&self, no: RecordingNo) -> io::Result<Option<Row>> {
-        let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
+        let value = self.with(|t| Ok(t.rows.get(no.0.to_be_bytes())?.or(t.released.get(no.0.to_be_bytes())?)))?;
         Ok(value.and_then(|value| Some(split(&value)?.0)))
     }
 
@@ -307,7 +348,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn recording(&self, no: RecordingNo) -> io::Result<Option<Recording>> {
-        let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
+        let value = self.with(|t| t.descriptions.get(no.0.to_be_bytes()))?;
         value.map(|value| self.opened(no, &value)).transpose()
     }
 
@@ -325,8 +366,8 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn sealed_description(&self, no: RecordingNo) -> io::Result<Option<Vec<u8>>> {
-        let value = self.with(|t| t.recordings.get(no.0.to_be_bytes()))?;
-        Ok(value.and_then(|value| Some(split(&value)?.1.to_vec())))
+        let value = self.with(|t| t.descriptions.get(no.0.to_be_bytes()))?;
+        Ok(value.map(|sealed| sealed.to_vec()))
     }
 
     /// Up to `limit` recordings, newest first, that are older than `before`. One that cannot be read is an item.
@@ -336,12 +377,11 @@ impl Ledger {
     pub fn page(&self, before: Option<RecordingNo>, limit: usize) -> io::Result<Vec<(RecordingNo, io::Result<Recording>)>> {
         let end = before.map_or(Bound::Unbounded, |no| Bound::Excluded(no.0.to_be_bytes()));
         let range = (Bound::Unbounded, end);
-        let page: Vec<_> = self.with(|t| t.recordings.range::<[u8; 8], _>(range).rev().take(limit).collect())?;
+        let page: Vec<_> = self.with(|t| t.descriptions.range::<[u8; 8], _>(range).rev().take(limit).collect())?;
         Ok(page.iter().filter_map(|(key, value)| number(key).map(RecordingNo).map(|no| (no, self.opened(no, value)))).collect())
     }
 
-    fn opened(&self, no: RecordingNo, value: &[u8]) -> io::Result<Recording> {
-        let sealed = split(value).map(|(_, sealed)| sealed).unwrap_or_default();
+    fn opened(&self, no: RecordingNo, sealed: &[u8]) -> io::Result<Recording> {
         let unreadable = |why: &dyn Display| {
             io::Error::other(format!("the description of recording {no} cannot be read from the ledger: {why}"))
         };
@@ -361,23 +401,40 @@ impl Trees {
     fn open(config: &sled::Config) -> sled::Result<Trees> {
         let db = config.open()?;
         let tree = |name| db.open_tree(name);
-        Ok(Trees { commits: tree("commits")?, recordings: tree("recordings")?, ids: tree("ids")?, meta: tree("meta")?, db })
+        Ok(Trees {
+            commits: tree("commits")?,
+            rows: tree("rows")?,
+            released: tree("released")?,
+            descriptions: tree("descriptions")?,
+            ids: tree("ids")?,
+            meta: tree("meta")?,
+            db,
+        })
     }
 
     fn describe(&self, described: &Described<'_>, box_key: &BoxKey) -> sled::Result<()> {
-        let key = described.no.0.to_be_bytes();
-        let is_new = self.recordings.insert(key, [described.row.encode().as_slice(), described.sealed].concat())?.is_none();
-        if is_new {
-            self.ids.insert(box_key.blinded(described.id), &key)?;
+        let Described { recording, row, sealed } = described;
+        let key = recording.no.0.to_be_bytes();
+        if self.descriptions.insert(key, *sealed)?.is_none() {
+            self.ids.insert(box_key.blinded(&recording.id), &key)?;
         }
-        Ok(())
+        if row.stage == Stage::Released {
+            self.released.insert(key, row.encode().as_slice())?;
+            self.rows.remove(key).map(drop)
+        } else {
+            let kept = Kept::of(recording, box_key).encode();
+            self.rows.insert(key, [row.encode().as_slice(), &kept].concat()).map(drop)
+        }
     }
 
     fn amend(&self, no: RecordingNo, row: Row) -> sled::Result<()> {
-        let Some(mut value) = self.recordings.get(no.0.to_be_bytes())? else { return Ok(()) };
-        if let Some(head) = value.get_mut(..ROW_BYTES) {
-            head.copy_from_slice(&row.encode());
-            self.recordings.insert(no.0.to_be_bytes(), value)?;
+        let key = no.0.to_be_bytes();
+        for tree in [&self.rows, &self.released] {
+            let Some(mut value) = tree.get(key)? else { continue };
+            if let Some(head) = value.get_mut(..ROW_BYTES) {
+                head.copy_from_slice(&row.encode());
+                tree.insert(key, value)?;
+            }
         }
         Ok(())
     }
@@ -458,12 +515,12 @@ mod tests {
     }
 
     fn describe(ledger: &Ledger, recording: &Recording, row: Row) {
-        describe_as(ledger, recording.no, &recording.id, row, &serde_json::to_vec(recording).unwrap());
+        describe_as(ledger, recording, row, &serde_json::to_vec(recording).unwrap());
     }
 
-    fn describe_as(ledger: &Ledger, no: RecordingNo, id: &RecordingId, row: Row, json: &[u8]) {
-        let sealed = seal_description(no, json, &ledger.key.description_key(no), [5; 12]).unwrap();
-        ledger.describe(&Described { no, id, row, sealed: &sealed }).unwrap();
+    fn describe_as(ledger: &Ledger, recording: &Recording, row: Row, json: &[u8]) {
+        let sealed = seal_description(recording.no, json, &ledger.key.description_key(recording.no), [5; 12]).unwrap();
+        ledger.describe(&Described { recording, row, sealed: &sealed }).unwrap();
     }
 
     fn commit_of(no: u64) -> CommitIndex {
@@ -517,8 +574,7 @@ mod tests {
     fn what_another_version_wrote_is_an_error_and_no_panic() {
         let ledger = open();
         let row = Row { stage: Stage::Ended, first_commit: 0, last_commit: 0, described_at: None };
-        let id = RecordingId("x".into());
-        describe_as(&ledger, RecordingNo(1), &id, row, b"{\"later\":1}");
+        describe_as(&ledger, &recording(1, Stage::Ended), row, b"{\"later\":1}");
         describe(&ledger, &recording(2, Stage::Ended), row);
         assert!(ledger.recording(RecordingNo(1)).is_err());
         assert!(ledger.sealed_description(RecordingNo(1)).unwrap().is_some());

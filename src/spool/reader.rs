@@ -7,9 +7,10 @@ use super::counters::{self, Counters};
 use super::disk::{Disk, ReadAt};
 use super::keys;
 use super::ledger::Ledger;
+use super::retention::Kept;
 use super::seal::SealingKey;
 use super::segment::{Record, SegmentNo, What};
-use crate::model::{BlockList, BlockNo, BlockSource, Damage, LegNo, Recording, RecordingId, RecordingNo, StoredBlock};
+use crate::model::{BlockList, BlockNo, BlockSource, Damage, LegNo, Recording, RecordingId, RecordingNo, StoredBlock, TenantId};
 
 /// Descriptions read at once.
 const PAGE: usize = 32;
@@ -37,6 +38,19 @@ impl Reader {
     /// As [`Reader::recording`].
     pub fn find(&self, id: &RecordingId) -> io::Result<Option<Recording>> {
         self.ledger.find(id)?.map_or(Ok(None), |no| self.recording(no))
+    }
+
+    /// What retention must know of every recording that is not released.
+    ///
+    /// # Errors
+    /// As [`Reader::recording`].
+    pub fn kept(&self) -> io::Result<Vec<Kept>> {
+        self.ledger.kept()
+    }
+
+    /// What stands for a tenant in [`Kept`].
+    pub fn blinded_tenant(&self, id: &TenantId) -> [u8; 16] {
+        self.ledger.key().blinded_tenant(id)
     }
 
     /// All recordings, newest first.

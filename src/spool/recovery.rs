@@ -181,7 +181,7 @@ impl<'a> Recovery<'a> {
             self.read_back()?;
             self.ledger.end_rebuild().map_err(Failure::Ledger)?;
         }
-        let last_used = self.ledger.rows().map_err(Failure::Ledger)?.keys().next_back().map_or(0, |no| no.0);
+        let last_used = self.ledger.last_recording().map_err(Failure::Ledger)?.map_or(0, |no| no.0);
         let noted = self.segments.iter().filter_map(|(_, header)| *header).map(|h| h.next_recording.0).max().unwrap_or(0);
         Ok(Inventory {
             holdings: self.holdings,
@@ -286,7 +286,7 @@ impl<'a> Recovery<'a> {
                 None => self.note_damage(segment, place.offset..place.offset + u64::from(place.len)),
             }
         }
-        let rows = self.ledger.rows()?;
+        let rows = self.rows(&self.holdings)?;
         rows.iter().for_each(|(no, row)| self.holdings.set_stage(*no, row.stage));
         self.drop_lost(lost, &rows)?;
         for (no, row) in &rows {
@@ -308,6 +308,16 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
+    /// The rows of all recordings that are not released, and of the released ones that have left a trace.
+    fn rows(&self, holdings: &Holdings) -> io::Result<BTreeMap<RecordingNo, Row>> {
+        let mut rows = self.ledger.rows()?;
+        let released: Vec<RecordingNo> = holdings.recordings().filter(|no| !rows.contains_key(no)).collect();
+        for no in released {
+            rows.extend(self.ledger.row(no)?.map(|row| (no, row)));
+        }
+        Ok(rows)
+    }
+
     /// Makes sure that what was entered is there. A damaged tree has been seen to take commits and not to give them back.
     fn read_back(&self) -> Result<(), Failure> {
         let mut again = Holdings::default();
@@ -317,7 +327,7 @@ impl<'a> Recovery<'a> {
             Ok(())
         };
         self.ledger.for_each_commit(0..=u64::MAX - 1, enter).map_err(Failure::Ledger)?;
-        self.ledger.rows().map_err(Failure::Ledger)?.iter().for_each(|(no, row)| again.set_stage(*no, row.stage));
+        self.rows(&again).map_err(Failure::Ledger)?.iter().for_each(|(no, row)| again.set_stage(*no, row.stage));
         if again == self.holdings { Ok(()) } else { Err(distrust("it does not give back what was entered")) }
     }
 
@@ -325,11 +335,13 @@ impl<'a> Recovery<'a> {
     /// ledger cannot be trusted.
     fn drop_lost(&self, lost: &[(u64, CommitIndex)], rows: &BTreeMap<RecordingNo, Row>) -> io::Result<()> {
         for (number, index) in lost {
-            let blocks = index.entries.iter().filter(|entry| entry.what != What::Description);
-            let needed = |no: RecordingNo| rows.get(&no).is_none_or(|row| row.stage < Stage::Finished);
-            if let Some(entry) = blocks.into_iter().find(|entry| needed(entry.recording)) {
-                let (segment, no) = (index.segment, entry.recording);
-                return Err(io::Error::other(format!("segment {segment} is gone, with audio of recording {no} in it")));
+            for Entry { recording: no, .. } in index.entries.iter().filter(|entry| entry.what != What::Description) {
+                // One without any trace is in `rows` only as long as it is not released.
+                let row = rows.get(no).copied().map_or_else(|| self.ledger.row(*no), |row| Ok(Some(row)))?;
+                if row.is_none_or(|row| row.stage < Stage::Finished) {
+                    let segment = index.segment;
+                    return Err(io::Error::other(format!("segment {segment} is gone, with audio of recording {no} in it")));
+                }
             }
             self.ledger.forget_commits(*number..=*number)?;
         }
@@ -348,7 +360,7 @@ impl<'a> Recovery<'a> {
     fn describe(&mut self, no: RecordingNo, recording: &Recording, sealed: &[u8]) -> io::Result<()> {
         self.holdings.set_stage(no, recording.stage);
         let Some(row) = self.holdings.row(no) else { return Ok(()) }; // it was found, so there is one
-        self.ledger.describe(&Described { no, id: &recording.id, row, sealed })
+        self.ledger.describe(&Described { recording, row, sealed })
     }
 
     fn stand_in(&mut self, no: RecordingNo, entropy: &mut Entropy) -> io::Result<()> {

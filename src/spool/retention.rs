@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::model::{Recording, RecordingNo, Stage, TenantId, WallTime};
+use super::seal::BoxKey;
+use crate::model::{Recording, RecordingNo, Stage, WallTime};
 
 /// How full the disk is, and how full it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,38 +35,80 @@ pub fn accepting(was: bool, free_bytes: u64, floor_bytes: u64) -> bool {
     free_bytes > if was { floor_bytes } else { floor_bytes.saturating_add(floor_bytes / 10) }
 }
 
+/// What is known here of a recording that is not released. The ledger has it beside the description, so that none is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which.
+    pub no: RecordingNo,
+    /// How far it is.
+    pub stage: Stage,
+    /// When the call ended.
+    pub over_since: WallTime,
+    /// Length of its files on the box.
+    pub bytes: u64,
+    /// What stands for its tenant.
+    pub tenant: [u8; 16],
+}
+
+impl Kept {
+    /// Of a description.
+    pub fn of(recording: &Recording, key: &BoxKey) -> Kept {
+        Kept {
+            no: recording.no,
+            stage: recording.stage,
+            over_since: recording.ended.unwrap_or(recording.started),
+            bytes: recording.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add),
+            tenant: key.blinded_tenant(&recording.tenant),
+        }
+    }
+
+    /// As it stands in the ledger, but for number and stage, which stand before.
+    pub fn encode(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out[..8].copy_from_slice(&self.over_since.0.to_be_bytes());
+        out[8..16].copy_from_slice(&self.bytes.to_be_bytes());
+        out[16..].copy_from_slice(&self.tenant);
+        out
+    }
+
+    /// Reads [`Kept::encode`].
+    pub fn decode(no: RecordingNo, stage: Stage, bytes: &[u8]) -> Option<Kept> {
+        let (over_since, rest) = bytes.split_first_chunk()?;
+        let (length, tenant) = rest.split_first_chunk()?;
+        let (over_since, bytes) = (WallTime(i64::from_be_bytes(*over_since)), u64::from_be_bytes(*length));
+        Some(Kept { no, stage, over_since, bytes, tenant: tenant.try_into().ok()? })
+    }
+
+    /// Whether its files stand on the box.
+    pub fn is_on_box(&self) -> bool {
+        matches!(self.stage, Stage::Finished | Stage::Delivered)
+    }
+}
+
 /// The delivered recordings whose files are to be deleted now, oldest first. `retention` of a tenant counts from the end of
 /// the call; none: as long as there is room.
-pub fn due<'a>(
-    recordings: impl Iterator<Item = &'a Recording>,
-    retention: impl Fn(&TenantId) -> Option<Duration>,
+pub fn due(
+    recordings: &[Kept],
+    retention: impl Fn(&[u8; 16]) -> Option<Duration>,
     fill: &Fill,
     now: WallTime,
 ) -> Vec<RecordingNo> {
-    let mut delivered: Vec<&Recording> = recordings.filter(|r| r.stage == Stage::Delivered).collect();
-    delivered.sort_by_key(|r| (over_since(r), r.no));
-    let is_over_age = |r: &Recording| {
-        let age_us = u64::try_from(now - over_since(r)).unwrap_or(0); // in the future: the clock was set
+    let mut delivered: Vec<&Kept> = recordings.iter().filter(|r| r.stage == Stage::Delivered).collect();
+    delivered.sort_by_key(|r| (r.over_since, r.no));
+    let is_over_age = |r: &Kept| {
+        let age_us = u64::try_from(now - r.over_since).unwrap_or(0); // in the future: the clock was set
         retention(&r.tenant).is_some_and(|keep| Duration::from_micros(age_us) >= keep)
     };
-    let (aged, kept): (Vec<&Recording>, Vec<&Recording>) = delivered.into_iter().partition(|r| is_over_age(r));
-    let mut excess = aged.iter().fold(fill.excess_bytes(), |excess, r| excess.saturating_sub(bytes(r)));
+    let (aged, kept): (Vec<&Kept>, Vec<&Kept>) = delivered.into_iter().partition(|r| is_over_age(r));
+    let mut excess = aged.iter().fold(fill.excess_bytes(), |excess, r| excess.saturating_sub(r.bytes));
     let for_room = kept.into_iter().take_while(|r| {
         let needed = excess > 0;
-        excess = excess.saturating_sub(bytes(r));
+        excess = excess.saturating_sub(r.bytes);
         needed
     });
     let mut due: Vec<RecordingNo> = aged.iter().map(|r| r.no).collect();
     due.extend(for_room.map(|r| r.no));
     due
-}
-
-fn over_since(recording: &Recording) -> WallTime {
-    recording.ended.unwrap_or(recording.started)
-}
-
-fn bytes(recording: &Recording) -> u64 {
-    recording.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -85,9 +128,13 @@ mod tests {
         recording
     }
 
+    fn kept(recordings: &[Recording]) -> Vec<Kept> {
+        recordings.iter().map(|recording| Kept::of(recording, &BoxKey::new(&[1; 32]))).collect()
+    }
+
     fn due_at(recordings: &[Recording], keep_s: Option<u64>, fill: &Fill, now_s: i64) -> Vec<u64> {
-        let retention = |_: &TenantId| keep_s.map(Duration::from_secs);
-        due(recordings.iter(), retention, fill, WallTime(now_s * 1_000_000)).into_iter().map(|no| no.0).collect()
+        let retention = |_: &[u8; 16]| keep_s.map(Duration::from_secs);
+        due(&kept(recordings), retention, fill, WallTime(now_s * 1_000_000)).into_iter().map(|no| no.0).collect()
     }
 
     #[test]
@@ -108,6 +155,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_comes_back_from_its_bytes() {
+        let kept = Kept::of(&delivered(7, 300, 10), &BoxKey::new(&[1; 32]));
+        assert_eq!(Kept::decode(kept.no, kept.stage, &kept.encode()), Some(kept));
+        assert_eq!(Kept::decode(kept.no, kept.stage, &kept.encode()[1..]), None);
+    }
+
+    #[test]
     fn the_floor_has_a_step() {
         assert!(accepting(true, 101, 100));
         assert!(!accepting(true, 100, 100));
@@ -121,7 +175,7 @@ mod tests {
             const STAGES: [Stage; 5] = [Stage::Recording, Stage::Ended, Stage::Finished, Stage::Delivered, Stage::Released];
             let all: Vec<Recording> = (0..).zip(stages).map(|(no, stage)| recording(no, STAGES[stage])).collect();
             let fill = Fill { used_bytes: used, max_bytes: Some(0), free_bytes: 0, floor_bytes: u64::MAX };
-            let due = due(all.iter(), |_| Some(Duration::ZERO), &fill, WallTime(now));
+            let due = due(&kept(&all), |_| Some(Duration::ZERO), &fill, WallTime(now));
             let gone = |no: &RecordingNo| all.iter().any(|r| r.no == *no && r.stage == Stage::Delivered);
             prop_assert!(due.iter().all(gone));
         }

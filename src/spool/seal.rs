@@ -20,7 +20,7 @@ use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Un
 use ring::hkdf::{HKDF_SHA256, Prk};
 
 use super::segment::SpoolId;
-use crate::model::{RecordingId, RecordingNo};
+use crate::model::{RecordingId, RecordingNo, TenantId};
 
 /// Length of every key.
 pub const KEY_BYTES: usize = 32;
@@ -140,6 +140,11 @@ impl BoxKey {
     /// What stands for a recording id where it can be searched for, but not read.
     pub fn blinded(&self, id: &RecordingId) -> [u8; 16] {
         self.half(b"id", id.0.as_bytes())
+    }
+
+    /// What stands for a tenant where recordings of the same one must be told apart, but not whose they are.
+    pub fn blinded_tenant(&self, id: &TenantId) -> [u8; 16] {
+        self.half(b"tenant", id.0.as_bytes())
     }
 
     /// No `purpose` begins like another, so no two of them ever make the same of anything.

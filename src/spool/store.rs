@@ -25,8 +25,11 @@ use super::seal::{BoxKey, Entropy, Nonce};
 use super::segment::{HEADER_BYTES, Header, SegmentNo, What, push_block, push_description, seal_description};
 use crate::model::{Recording, RecordingNo, Stage};
 
-/// Released recordings that the ledger remembers.
-const RELEASED_KEPT: usize = 20_000;
+/// So many of the latest recordings are remembered when they are released, by their numbers (docs/decisions/0013).
+const REMEMBERED: u64 = 100_000;
+
+/// Released recordings forgotten at once, because audio waits.
+const FORGOTTEN: usize = 100;
 
 /// Segments, ledger and what is known of them.
 pub struct Store {
@@ -47,8 +50,6 @@ pub struct Store {
     review: bool,
     /// The file system can make holes in files, as far as is known.
     makes_holes: bool,
-    /// Released recordings in the ledger.
-    released: BTreeSet<RecordingNo>,
 }
 
 /// The segment that is written to.
@@ -60,9 +61,6 @@ struct Open {
 
 impl Store {
     /// A store that agrees with `inventory`. Segments are closed before they exceed `segment_bytes`.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
     pub fn new(
         disk: Arc<dyn Disk>,
         ledger: Ledger,
@@ -71,9 +69,8 @@ impl Store {
         keys: Keyring,
         entropy: Entropy,
         segment_bytes: u64,
-    ) -> io::Result<Store> {
-        Ok(Store {
-            released: released(&ledger)?,
+    ) -> Store {
+        Store {
             disk,
             ledger,
             counters,
@@ -87,7 +84,7 @@ impl Store {
             recover_first: false,
             review: true,
             makes_holes: true,
-        })
+        }
     }
 
     /// Makes a batch durable. After an error the same batch must be given again.
@@ -281,9 +278,11 @@ impl Store {
             }
         }
         batch.descriptions.iter().for_each(|recording| holdings.set_stage(recording.no, recording.stage));
-        let described = batch.descriptions.iter().zip(sealed).filter_map(|(recording, sealed)| {
-            Some(Described { no: recording.no, id: &recording.id, row: holdings.row(recording.no)?, sealed })
-        });
+        let described = batch
+            .descriptions
+            .iter()
+            .zip(sealed)
+            .filter_map(|(recording, sealed)| Some(Described { recording, row: holdings.row(recording.no)?, sealed }));
         let described: Vec<Described<'_>> = described.collect();
         // Carried, or with audio that came after the end: only where it stands has changed.
         let carried = batch.carried.iter().map(|(no, _)| *no).collect::<BTreeSet<_>>();
@@ -310,22 +309,15 @@ impl Store {
                 self.keys.destroy(recording.no);
                 self.review = true;
             }
-            if recording.stage == Stage::Released {
-                self.released.insert(recording.no);
-            }
         }
     }
 
     fn forget_released(&mut self) -> io::Result<()> {
-        let excess = self.released.len().saturating_sub(RELEASED_KEPT);
-        let holdings = &self.inventory.holdings;
-        let oldest: Vec<RecordingNo> =
-            self.released.iter().copied().filter(|no| holdings.row(*no).is_none()).take(excess).collect();
-        for no in oldest {
-            self.ledger.forget_recording(no)?;
-            self.released.remove(&no);
-        }
-        Ok(())
+        let end = RecordingNo(self.inventory.next_recording.0.saturating_sub(REMEMBERED));
+        let oldest = self.ledger.released_before(end, FORGOTTEN)?;
+        // One with a trace in the segments would come back.
+        let without_trace = oldest.into_iter().filter(|no| self.inventory.holdings.row(*no).is_none());
+        without_trace.into_iter().try_for_each(|no| self.ledger.forget_recording(no))
     }
 
     fn recover_if_needed(&mut self) -> Result<(), Failure> {
@@ -334,7 +326,6 @@ impl Store {
         }
         self.inventory = recover(self.disk.as_ref(), &self.ledger, &mut self.entropy)?;
         self.keys.agree(&self.ledger, &self.inventory.holdings).map_err(Failure::Ledger)?;
-        self.released = released(&self.ledger).map_err(Failure::Ledger)?;
         self.open = None;
         (self.recover_first, self.review) = (false, true);
         tracing::warn!(report = %self.inventory.report, "the ledger agrees with the segments again");
@@ -424,8 +415,4 @@ fn encode(batch: &Batch, buffer: &mut Vec<u8>, mut sealing: Sealing<'_>) -> io::
         enter(block.recording, What::Block { leg: block.leg, number: block.number }, buffer.len() - start)?;
     }
     Ok((entries, descriptions))
-}
-
-fn released(ledger: &Ledger) -> io::Result<BTreeSet<RecordingNo>> {
-    Ok(ledger.rows()?.into_iter().filter(|(_, row)| row.stage == Stage::Released).map(|(no, _)| no).collect())
 }

@@ -85,7 +85,7 @@ pub enum Event {
 /// What stood in the spool when it was opened.
 #[derive(Debug)]
 pub struct Recovered {
-    /// All recordings that are not yet released, the oldest first.
+    /// All recordings that are not yet delivered, the oldest first.
     pub recordings: Vec<Recording>,
     /// How far the audio of those still running reaches.
     pub kept: BTreeMap<RecordingNo, MediaTime>,
@@ -129,7 +129,7 @@ impl Writer {
         let ledger = Ledger::closed(Some(ledger_path(&config.dir)), box_key);
         let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy)?;
         let keys = load_keys(disk.as_ref(), &ledger, &mut inventory)?;
-        let recordings = unreleased(&ledger).map_err(Failure::Ledger)?;
+        let recordings = undelivered(&ledger).map_err(Failure::Ledger)?;
         let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
         let recovered = Recovered {
             kept: running.map(|recording| (recording.no, inventory.holdings.kept(recording.no))).collect(),
@@ -142,8 +142,7 @@ impl Writer {
         }
         let counters = Arc::new(Counters::default());
         let reader = Reader { disk: disk.clone(), ledger: ledger.clone(), counters: counters.clone() };
-        let store = Store::new(disk.clone(), ledger, counters.clone(), inventory, keys, entropy, config.segment_bytes)
-            .map_err(Failure::Ledger)?;
+        let store = Store::new(disk.clone(), ledger, counters.clone(), inventory, keys, entropy, config.segment_bytes);
         let writer = Writer {
             disk,
             store,
@@ -300,9 +299,9 @@ pub(super) fn ledger_path(dir: &Path) -> PathBuf {
     dir.join("ledger")
 }
 
-fn unreleased(ledger: &Ledger) -> io::Result<Vec<Recording>> {
+fn undelivered(ledger: &Ledger) -> io::Result<Vec<Recording>> {
     let rows = ledger.rows()?;
-    let wanted = rows.iter().filter(|(_, row)| row.stage < Stage::Released);
+    let wanted = rows.iter().filter(|(_, row)| row.stage < Stage::Delivered);
     let read = wanted.filter_map(|(no, _)| {
         // A later version's description must not keep the box from starting.
         let warn = |e: &io::Error| tracing::warn!(no = no.0, "{e}; it is left as it is");

@@ -96,6 +96,9 @@ impl Detector {
     fn end(&mut self) {
         self.lines.finish();
         self.look(self.lines.kept().end);
+        // A tone may turn out to reach back before one that was seen earlier.
+        self.candidates.retain(|tone| tone.start < tone.end);
+        self.candidates.sort_by_key(|tone| tone.start);
     }
 
     /// Looks at all lines up to `end` for windows of even phase.

@@ -9,6 +9,7 @@
 //! | [`audio`], [`resample`] | WAV and MP3 of any rate -> samples of 8 kHz |
 //! | `lines`, [`detect`] | samples -> candidates: places where something steady sounds near a frequency |
 //! | [`chain`], `refine` | candidates -> the tones, by their rhythm |
+//! | [`player`], [`protocol`] | what the sidecar `nearend-tone` plays, and what is said on its socket |
 //! | [`survey`] | which tone a file holds when nobody says |
 //! | [`verdict`] | what was found against what should be there |
 
@@ -18,7 +19,9 @@ pub mod detect;
 mod lines;
 pub mod picture;
 pub mod plan;
+pub mod player;
 pub mod presets;
+pub mod protocol;
 mod refine;
 pub mod resample;
 pub mod survey;

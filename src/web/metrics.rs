@@ -46,6 +46,9 @@ impl Collector for Snapshot {
         let requests = totals.sip_requests.iter().map(|(method, n)| (("method", method.clone()), *n));
         counters(&mut to, "sip_requests", "SIP requests received", requests)?;
         counter(&mut to, "sip_dropped", "Messages received that were no SIP", totals.sip_dropped)?;
+        gauge(&mut to, "calls_checked_today", "Recordings of this day (UTC) that were checked", status.assurance.checked)?;
+        let findings = status.assurance.findings.iter().map(|(kind, n)| (("finding", (*kind).to_owned()), *n));
+        gauges(&mut to, "call_findings_today", "Recordings of this day that are not as they should be, by finding", findings)?;
         self.media(&mut to)?;
         counter(&mut to, "spool_blocks", "Blocks acknowledged by the spool", totals.blocks)?;
         counter(&mut to, "spool_blocks_dropped", "Blocks lost because the disk did not keep up", totals.blocks_dropped)?;

@@ -70,6 +70,7 @@ fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
         ("Since start", totals.recordings.to_string()),
         ("Waiting for the data centre", status.waiting.to_string()),
         ("Set aside", aside.to_string()),
+        ("Recorded today", status.assurance.summary.clone()),
         ("Delivered", totals.delivered.to_string()),
         ("Packets", totals.media.packets.to_string()),
         ("Packets lost", totals.media.lost.to_string()),

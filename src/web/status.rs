@@ -32,12 +32,26 @@ pub struct Status {
     /// The latest that are over, newest first.
     #[serde(skip)]
     pub recent: Vec<Recording>,
+    /// Today's recordings against what they should be.
+    pub assurance: Assurance,
     /// Totals since start.
     pub totals: Totals,
     /// The disk.
     pub disk: Disk,
     /// Each target by name.
     pub targets: BTreeMap<String, Target>,
+}
+
+/// Today's recordings (UTC) against what they should be.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assurance {
+    /// Recordings that were checked.
+    pub checked: u64,
+    /// How often each thing was wrong.
+    pub findings: BTreeMap<&'static str, u64>,
+    /// All of it in words.
+    pub summary: String,
 }
 
 /// Counts since the daemon started.

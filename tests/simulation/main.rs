@@ -1,7 +1,16 @@
 //! The whole box in one thread, by a simulated clock, on a simulated disk and network, through random schedules of
 //! faults: docs/simulation.md. A seed decides everything, so a seed that fails fails again:
+//! `scripts/simulate --seed 4711 --seeds 1`.
 //!
-//!     scripts/simulate --seed 4711
+//! | file | what it is |
+//! |---|---|
+//! | `world` | one seed: clocks, schedule of faults, lives of the box |
+//! | `machine` | the box: the real stations, joined |
+//! | `calls` | senders and network |
+//! | `medium` | the disk, with what is lost of it |
+//! | `folder` | the spool's folder on it, and the ledger's |
+//! | `filesystem` | what finisher and forwarder see, targets included |
+//! | `judge` | what must hold
 
 #![expect(clippy::panic, reason = "a test that cannot go on panics")]
 

@@ -286,8 +286,10 @@ impl Medium {
         let Some(content) = state.files.get_mut(&file) else { return Ok(()) };
         for hole in holes {
             let (from, to) = (hole.start as usize, (hole.end as usize).min(content.now.len()));
-            content.now[from..to].fill(0);
-            content.holes.extend(from / GRAIN..to / GRAIN);
+            if let Some(range) = content.now.get_mut(from..to) {
+                range.fill(0);
+                content.holes.extend(from / GRAIN..to / GRAIN);
+            }
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! The commands that the documentation shows do what it shows: every `$ nearend …` line of a `console` block is run in docs/, and
-//! what it prints is compared with what stands below it.
+//! what it prints is compared with what stands below it. `/mnt/dead-box` is a data directory without recordings.
 
 use std::path::Path;
 use std::process::Command;
+
+use super::site::Site;
 
 fn docs() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
@@ -24,10 +26,15 @@ fn examples(page: &str) -> Vec<(String, String)> {
 }
 
 /// Runs every example of the page; gives how many there were.
-fn run_all(page: &str) -> usize {
+fn run_all(page: &str, data_dir: &Path) -> usize {
     let examples = examples(page);
+    let data_dir = data_dir.display().to_string();
     for (command, expected) in &examples {
-        let run = Command::new(env!("CARGO_BIN_EXE_nearend")).args(command.split(' ')).current_dir(docs()).output().unwrap();
+        let run = Command::new(env!("CARGO_BIN_EXE_nearend"))
+            .args(command.replace("/mnt/dead-box", &data_dir).split(' '))
+            .current_dir(docs())
+            .output()
+            .unwrap();
         let errors = String::from_utf8_lossy(&run.stderr);
         assert_eq!(&String::from_utf8_lossy(&run.stdout), expected, "{page}: nearend {command}\n{errors}");
     }
@@ -36,10 +43,17 @@ fn run_all(page: &str) -> usize {
 
 #[test]
 fn the_examples_of_rules_do_what_they_show() {
-    assert_eq!(run_all("rules.md"), 4);
+    assert_eq!(run_all("rules.md", Path::new("")), 4);
+}
+
+#[test]
+fn the_examples_of_reconcile_do_what_they_show() {
+    let mut site = Site::start();
+    site.stop();
+    assert_eq!(run_all("reconcile.md", &site.path("data")), 1);
 }
 
 #[test]
 fn the_examples_of_geo_do_what_they_show() {
-    assert_eq!(run_all("geo.md"), 9);
+    assert_eq!(run_all("geo.md", Path::new("")), 9);
 }

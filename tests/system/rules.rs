@@ -5,7 +5,19 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::sipp::{Scenario, device_message};
 use super::site::Site;
+
+const ONE: &str = "mcp_invite_one_session.sip";
+
+const PEERS: &str = r#"
+[[peer]]
+uri = "sip:192.0.2.41:5060"
+geo_location = "austin"
+[[peer]]
+uri = "sip:192.0.2.42:5060"
+geo_location = "dallas"
+"#;
 
 /// The recorded DN of nearend-msr's calls is on the switch `hq`.
 const CENTRE: &str = r#"
@@ -96,4 +108,30 @@ fn what_needs_a_restart_is_said() {
     site.hang_up();
     site.log_line(&["in force after a restart, which ends no call"]);
     site.log_line(&["reloaded: the new rules are in force"]);
+}
+
+#[test]
+fn a_full_box_names_its_peers_the_near_one_first() {
+    let site = Site::start_with(&format!("[sip] max_recordings = 1\n{PEERS}"));
+    let long = Scenario::new().send(&device_message(ONE)).recv(200).ack().pause_ms(3_000).bye().start(&site, "long", "udp");
+    site.wait_for("the box to be full", |site| site.metric("nearend_recordings_running") == Some(1));
+    let other = device_message(ONE).replace("02ABC", "09ABC").replace("01ABC", "09ABC");
+    let contacts = "Contact: <sip:192.0.2.42:5060>;q=1.0, <sip:192.0.2.41:5060>;q=0.9";
+    Scenario::new().send(&other).recv_with(302, &[contacts]).ack_refusal().start(&site, "other", "udp").succeed();
+    long.succeed();
+    assert_eq!(site.wait_for_recordings(1).len(), 1);
+}
+
+#[test]
+fn a_call_of_another_location_is_sent_there() {
+    let site = Site::start_with(PEERS);
+    let at = |location: &str| {
+        device_message(ONE).replace("Content-Type:", &format!("X-Genesys-geo-location: {location}\nContent-Type:"))
+    };
+    let there = Scenario::new().send(&at("austin")).recv_with(302, &["Contact: <sip:192.0.2.41:5060>;q=1.0"]).ack_refusal();
+    there.start(&site, "austin", "udp").succeed();
+    let here = Scenario::new().send(&at("houston")).recv(200).ack().pause_ms(200).bye();
+    here.start(&site, "houston", "udp").succeed();
+    let recording = &site.wait_for_recordings(1)[0];
+    assert!(recording.json["nearend"]["headers"].to_string().contains("houston"), "no box is there: better here than not at all");
 }

@@ -137,6 +137,11 @@ fn a_sealed_opus_file_is_read_by_other_peoples_tools() {
     assert_eq!(names(&recording.folder), ["audio.opus.age", "details.json.age", "recording.json"]);
     assert_valid(&recording.json);
     let opus = opened(&site, &key, &recording.folder.join("audio.opus.age"));
+    let packets: u64 =
+        recording.json["nearend"]["legs"].as_array().unwrap().iter().map(|leg| leg["packets"].as_u64().unwrap()).sum();
+    let rtp_bytes = packets * (20 + 8 + 12 + 160); // IPv4, UDP, RTP, 20 ms of G.711
+    let sealed_bytes = fs::metadata(recording.folder.join("audio.opus.age")).unwrap().len();
+    assert!(sealed_bytes * 4 <= rtp_bytes, "{sealed_bytes} bytes of a call of which {rtp_bytes} came");
 
     let probe = ["-v", "error", "-show_entries", "stream=codec_name,channels:format=duration", "-of", "json"];
     let probe = Command::new("ffprobe").args(probe).arg(&opus).output().unwrap();

@@ -47,3 +47,12 @@ fn the_daemon_may_do_next_to_nothing() {
     let exposure = exposure("nearend.service");
     assert!(exposure <= 1.2, "{exposure}");
 }
+
+#[test]
+fn the_sidecar_may_open_sound_devices_and_no_network() {
+    let exposure = exposure("nearend-tone.service");
+    assert!(exposure <= 1.5, "{exposure}");
+    let text = std::fs::read_to_string(unit("nearend-tone.service")).unwrap();
+    let says = |line: &str| text.lines().any(|l| l == line);
+    assert!(says("PrivateNetwork=yes") && says("SupplementaryGroups=audio") && says("User=nearend-tone"));
+}

@@ -1,4 +1,4 @@
-//! The tables that say who is recorded: `[[switch]]`, `[[tserver]]`, `[[calendar]]`, `[[rule]]`.
+//! The tables that say who is recorded, and where: `[[switch]]`, `[[tserver]]`, `[[peer]]`, `[[calendar]]`, `[[rule]]`.
 //!
 //! | file | responsible for |
 //! |---|---|
@@ -24,13 +24,14 @@ use toml::Spanned;
 
 use super::diagnostic::{Findings, nearest};
 use super::file::List;
-use super::typed::{Switch, TServer, Tenant};
+use super::typed::{Peer, Switch, TServer, Tenant};
 use crate::rules::{Calendar, Rule};
 
 /// The raw tables.
 pub(super) struct Tables {
     pub(super) switches: Vec<Spanned<raw::Switch>>,
     pub(super) tservers: Vec<Spanned<raw::TServer>>,
+    pub(super) peers: Vec<Spanned<raw::Peer>>,
     pub(super) calendars: Vec<Spanned<raw::Calendar>>,
     pub(super) rules: Vec<Spanned<raw::Rule>>,
 }
@@ -39,6 +40,7 @@ pub(super) struct Tables {
 pub(super) struct Control {
     pub(super) switches: Vec<Switch>,
     pub(super) tservers: Vec<TServer>,
+    pub(super) peers: Vec<Peer>,
     pub(super) calendars: Vec<Calendar>,
     pub(super) rules: Vec<Rule>,
 }
@@ -49,10 +51,11 @@ pub(super) fn resolve(raw: Tables, tenants: &[Tenant], findings: &mut Findings) 
     let switches = tables::switches(raw.switches, findings);
     let tservers = tables::tservers(raw.tservers, &switches, findings);
     tables::warn_of_unmonitorable(&switches, &places, &tservers, findings);
+    let peers = tables::peers(raw.peers, findings);
     let calendars = tables::calendars(raw.calendars, findings);
     let known = rules::Known { tenants, switches: &switches, calendars: &calendars };
     let rules = rules::rules(raw.rules, &known, findings);
-    Control { switches, tservers, calendars, rules }
+    Control { switches, tservers, peers, calendars, rules }
 }
 
 /// `; did you mean "x"?`, or nothing.

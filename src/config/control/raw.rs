@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::super::file::{Key, List};
-use super::value::{Days, Link};
+use super::value::{Days, Link, SipUri};
 use crate::model::{Direction, DnRange, DnType, Side};
 use crate::rules::{DateRange, Hours, Record};
 
@@ -38,6 +38,14 @@ pub(super) struct MonitoredDn {
     pub(super) dn: Key<DnRange>,
     #[serde(rename = "type")]
     pub(super) dn_type: Key<DnType>,
+    pub(super) geo_location: Key<String>,
+}
+
+/// `[[peer]]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Peer {
+    pub(super) uri: Key<SipUri>,
     pub(super) geo_location: Key<String>,
 }
 

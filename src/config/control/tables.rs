@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::diagnostic::Findings;
 use super::super::file::{File, Key, Tenant};
 use super::super::resolve::{given, span_of};
-use super::super::typed::{MonitoredDn, Switch, TServer};
+use super::super::typed::{MonitoredDn, Peer, Switch, TServer};
 use super::{entries, meant, raw};
 use crate::model::{DnType, SwitchId};
 use crate::rules::Calendar;
@@ -147,6 +147,24 @@ pub(super) fn warn_of_unmonitorable(switches: &[Switch], places: &[Range<usize>]
         );
         findings.warning(place.clone(), "[[switch]]", message);
     }
+}
+
+pub(super) fn peers(file: Vec<Spanned<raw::Peer>>, findings: &mut Findings) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for entry in file {
+        let (span, entry) = (entry.span(), entry.into_inner());
+        let Some(uri) = given(&entry.uri).map(|uri| uri.0) else {
+            findings.error(span, "[[peer]]", "has no uri; expected uri = \"sip:HOST:PORT\"");
+            continue;
+        };
+        if peers.iter().any(|peer| peer.uri == uri) {
+            let message = format!("{uri:?} is there twice; expected each peer once");
+            findings.error(span_of(&entry.uri).unwrap_or(span), "[[peer]] uri", message);
+            continue;
+        }
+        peers.push(Peer { uri, geo_location: given(&entry.geo_location) });
+    }
+    peers
 }
 
 pub(super) fn calendars(file: Vec<Spanned<raw::Calendar>>, findings: &mut Findings) -> Vec<Calendar> {

@@ -139,3 +139,10 @@ fn parents_are_tenants_and_stand_above() {
     let circle = parse("n.toml", &tenants("parent = \"2\"", "parent = \"1\"")).unwrap_err();
     assert_eq!(circle.len(), 2, "{circle:#?}");
 }
+
+#[test]
+fn peers_are_sip_uris() {
+    assert!(error("[[peer]]\nuri = \"10.1.2.3\"\n").starts_with("n.toml:2:7: [[peer]] uri: \"10.1.2.3\" is no SIP URI"));
+    assert!(error(&"[[peer]]\nuri = \"sip:b\"\n".repeat(2)).contains(":4:7: [[peer]] uri: \"sip:b\" is there twice"));
+    assert!(error("[[peer]]\n").contains("[[peer]]: has no uri"));
+}

@@ -45,6 +45,23 @@ impl Value for Link {
     }
 }
 
+/// Where a box may send a call on: `"sip:HOST:PORT"`, parameters behind it as they are.
+#[derive(Clone)]
+pub(super) struct SipUri(pub(super) String);
+
+impl Value for SipUri {
+    fn read(text: &str) -> Result<SipUri, String> {
+        const EXPECTED: &str = "expected a SIP URI such as \"sip:10.1.2.3:5060\" or \"sip:box-2.example.com;transport=tcp\"";
+        let rest = text.strip_prefix("sip:").or_else(|| text.strip_prefix("sips:")).unwrap_or_default();
+        let is_written = text.len() <= 255 && text.bytes().all(|c| c.is_ascii_graphic() && !b"<>\",".contains(&c));
+        let host = rest.split(';').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+        match !host.is_empty() && is_written {
+            true => Ok(SipUri(text.to_owned())),
+            false => Err(format!("{text:?} is no SIP URI; {EXPECTED}")),
+        }
+    }
+}
+
 /// RFC 1123 §2.1, or an IPv4 address.
 fn is_host(host: &str) -> bool {
     let is_label = |label: &str| {
@@ -159,6 +176,16 @@ mod tests {
         assert!(error::<Link>("tcp::7002").contains("has no host"));
         assert!(error::<Link>("tcp:fd00::5:7002").contains("has no host"), "IPv6 without brackets");
         assert!(error::<Link>("tcp:host:0").contains("has no port"));
+    }
+
+    #[test]
+    fn uris_are_of_sip() {
+        for text in ["sip:10.1.2.3:5060", "sips:box-2.example.com", "sip:rec@[fd00::5]:5060;transport=tcp"] {
+            assert_eq!(SipUri::read(text).map(|uri| uri.0).as_deref(), Ok(text));
+        }
+        for text in ["10.1.2.3", "sip:", "sip:a b", "sip:a>\r\nX: y", "tel:123", "sip:;transport=tcp"] {
+            assert!(error::<SipUri>(text).contains("is no SIP URI"), "{text:?}");
+        }
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn a_ledger_that_lost_a_description_is_found_out() {
         let row = Row { stage: older.stage, last_commit: u64::MAX, ..ledger.row(older.no).unwrap().unwrap() };
         let row = Row { described_at: row.described_at.map(|(segment, offset)| (segment, offset - 1)), ..row };
         let sealed = ledger.sealed_description(older.no).unwrap().unwrap();
-        ledger.describe(&Described { no: older.no, id: &older.id, row, sealed: &sealed }).unwrap();
+        ledger.describe(&Described { recording: &older, row, sealed: &sealed }).unwrap();
     });
     let why = running.recovered.report.rebuilt.as_deref();
     assert_eq!(why, Some("it does not know the last description of recording 2"));

@@ -369,8 +369,8 @@ fn check_snapshot(dir: &Path, durable: &[Recording], lose_ledger: bool) {
     for no in [1, 2] {
         let said: Vec<Stage> = durable.iter().filter(|recording| recording.no.0 == no).map(|recording| recording.stage).collect();
         let Some(stage) = said.last() else { continue };
-        let found = running.recovered.recordings.iter().find(|recording| recording.no.0 == no);
-        assert!(found.map_or(Stage::Released, |recording| recording.stage) >= *stage, "{dir:?}: {found:?}");
+        let found = running.spool.reader().recording(RecordingNo(no)).unwrap();
+        assert!(found.as_ref().map_or(Stage::Released, |recording| recording.stage) >= *stage, "{dir:?}: {found:?}");
         if let Some(recording) = found.filter(|recording| recording.stage < Stage::Finished) {
             // The blocks between one description and the next, see `lives`.
             let blocks = if no == 1 { 2 * (said.len() - 1).min(6) } else { 4 * said.len() };
@@ -378,7 +378,7 @@ fn check_snapshot(dir: &Path, durable: &[Recording], lose_ledger: bool) {
             assert!(read >= blocks, "{dir:?}: {read} of {blocks} blocks of recording {}", recording.no);
         }
     }
-    let recordings = running.recovered.recordings.clone();
+    let recordings: Vec<Recording> = running.spool.reader().recordings().map(Result::unwrap).collect();
     running.stop();
     let (folder, box_key) = (Folder { dir: dir.into(), is_writable: false }, closed_ledger(dir).key().clone());
     for recording in recordings.iter().filter(|recording| recording.stage >= Stage::Finished) {

@@ -1,0 +1,123 @@
+//! Checks every recording that is over, counts what is wrong, and writes the day's report.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::assurance::report::Entry;
+use crate::assurance::{Call, Day, Heard, Tolerance, check};
+use crate::clock::Now;
+use crate::model::{MonoTime, Recording, WallTime};
+
+use super::Daemon;
+
+/// A report that changes is written this often: each writing wears the medium.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+
+/// Reports that are kept.
+const DAYS_KEPT: usize = 90;
+
+/// The day so far.
+pub(super) struct Assurer {
+    folder: PathBuf,
+    pub(super) day: Day,
+    is_dirty: bool,
+    written: MonoTime,
+}
+
+impl Assurer {
+    /// Goes on with today's report, if there is one.
+    pub(super) fn open(folder: PathBuf, now: Now) -> Assurer {
+        let today = Day::begin(now.wall);
+        let path = folder.join(format!("{}.json", today.date));
+        let day = match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
+                tracing::warn!("{}: {error}; the day's report is begun anew", path.display());
+                today
+            }),
+            Err(_) => today, // there is none yet
+        };
+        Assurer { folder, day, is_dirty: false, written: now.mono }
+    }
+
+    /// Checks a recording that is over.
+    fn check(&mut self, now: WallTime, recording: &Recording) {
+        let heard = Heard::of(recording);
+        let findings = check(&expected(recording), &[&heard], Tolerance::default());
+        for finding in &findings {
+            tracing::warn!(recording = %recording.id, finding = finding.kind.name(), "not recorded as it should be: {}", finding.detail);
+        }
+        self.day.add(Entry {
+            time: now.to_string(),
+            recording: Some(recording.id.to_string()),
+            rule: recording.ruling.as_ref().map(|ruling| ruling.rule.clone()),
+            tenant: recording.tenant.to_string(),
+            findings,
+        });
+        self.is_dirty = true;
+    }
+
+    /// Writes the report when it is time, and begins a new one with each day.
+    fn tick(&mut self, now: Now) {
+        let is_over = self.day.date != now.wall.date();
+        if self.is_dirty && (is_over || now.mono.since(self.written) >= WRITE_EVERY) {
+            let (folder, day) = (self.folder.clone(), self.day.clone());
+            tokio::task::spawn_blocking(move || write(&folder, &day));
+            (self.is_dirty, self.written) = (false, now.mono);
+        }
+        if is_over {
+            tracing::info!(date = self.day.date, "the day's report: {}", self.day.in_words());
+            self.day = Day::begin(now.wall);
+        }
+    }
+
+    /// Writes what is not yet written.
+    pub(super) fn close(&self) {
+        if self.is_dirty {
+            write(&self.folder, &self.day);
+        }
+    }
+}
+
+/// The call as the switch told of it; without a word from there, as long as its recording.
+fn expected(recording: &Recording) -> Call {
+    let couples = recording.conversation.as_ref().map(|conversation| &*conversation.couples).unwrap_or_default();
+    let ended = recording.ended.unwrap_or(recording.started);
+    let last = couples.iter().map(|couple| couple.ended).try_fold(recording.started, |last, end| end.map(|end| last.max(end)));
+    Call {
+        call_uuid: recording.call_uuid.clone(),
+        dn: None,
+        started: couples.iter().map(|couple| couple.started).min().unwrap_or(recording.started),
+        ended: last.filter(|_| !couples.is_empty()).unwrap_or(ended),
+    }
+}
+
+fn write(folder: &Path, day: &Day) {
+    if let Err(error) = try_write(folder, day) {
+        tracing::warn!("the day's report cannot be written to {}: {error}", folder.display());
+    }
+}
+
+fn try_write(folder: &Path, day: &Day) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(format!("{}.json", day.date));
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, serde_json::to_vec_pretty(day)?)?;
+    std::fs::rename(&temporary, &path)?;
+    let mut reports: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    reports.retain(|report| report.extension().is_some_and(|extension| extension == "json"));
+    reports.sort(); // names are dates
+    let old = reports.len().saturating_sub(DAYS_KEPT);
+    reports.drain(..old).try_for_each(std::fs::remove_file)
+}
+
+impl Daemon {
+    /// A recording is over, and its description is durable.
+    pub(super) fn assure(&mut self, now: Now, recording: &Recording) {
+        self.assurer.check(now.wall, recording);
+    }
+
+    pub(super) fn keep_report(&mut self, now: Now) {
+        self.assurer.tick(now);
+    }
+}
