@@ -182,7 +182,8 @@ pub fn create_temporary(fs: &dyn FileSystem, path: &Path) -> io::Result<Box<dyn 
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
         let _ = write!(out, "{byte:02x}"); // writing to a String cannot fail

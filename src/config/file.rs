@@ -15,7 +15,8 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use super::control;
 use super::diagnostic::{Findings, nearest};
 use super::tenant::Recipient;
-use super::value::{Listen, Network, PortRange, Size, Source, TargetKind, Text};
+use super::value::{Listen, Network, PortRange, Size, Source, Text};
+use super::wan::{Addressing, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::AudioFormat;
 
 /// A value and its place, if the key is there.
@@ -39,6 +40,7 @@ pub(super) struct File {
     pub(super) rule: Vec<Spanned<control::raw::Rule>>,
     pub(super) target: Vec<Spanned<Target>>,
     pub(super) control: Control,
+    pub(super) forward: Forward,
     pub(super) web: Web,
 }
 
@@ -93,15 +95,37 @@ pub(super) struct Tenant {
     pub(super) switches: List<String>,
     pub(super) recipients: List<Recipient>,
     pub(super) retention: Key<Duration>,
+    pub(super) priority: Key<Priority>,
+    pub(super) share: Option<Spanned<u32>>,
 }
 
-/// `[[target]]`: where finished recordings go.
+/// `[[target]]`: where finished recordings go. Which keys belong to which kind is looked at when all are read.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Target {
     pub(super) name: Key<String>,
-    pub(super) kind: Key<TargetKind>,
+    pub(super) kind: Key<Kind>,
     pub(super) path: Key<PathBuf>,
+    pub(super) endpoint: Key<Url>,
+    pub(super) bucket: Key<String>,
+    pub(super) region: Key<String>,
+    pub(super) prefix: Key<String>,
+    pub(super) addressing: Key<Addressing>,
+    pub(super) access_key_file: Key<Secret>,
+    pub(super) secret_key_file: Key<Secret>,
+    pub(super) part_bytes: Key<Size>,
+    pub(super) ca_file: Key<Secret>,
+    pub(super) timeout: Key<Duration>,
+}
+
+/// `[forward]`: how fast, when, and to how many targets.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Forward {
+    pub(super) deliver: Key<Policy>,
+    pub(super) rate: Key<Rate>,
+    pub(super) windows: List<Window>,
+    pub(super) time_zone: Key<Zone>,
 }
 
 /// `[control]`: pause, resume and stop, and what the switch is asked.
@@ -123,7 +147,7 @@ pub(super) struct Web {
 }
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.
-const SINGLE: [&str; 6] = ["site", "sip", "rtp", "spool", "control", "web"];
+const SINGLE: [&str; 7] = ["site", "sip", "rtp", "spool", "control", "forward", "web"];
 const REPEATED: [&str; 7] = ["tenant", "switch", "tserver", "peer", "calendar", "rule", "target"];
 
 /// Reads the text as far as it can be read; everything that cannot is a finding.

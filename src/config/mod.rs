@@ -10,7 +10,7 @@
 //! what was expected and how to mend it. An empty file is a valid one.
 //!
 //! `control` is the same for the tables that say who is recorded: switches, T-Servers, calendars, rules.
-//! [`value`] reads single values (durations, sizes, networks, port ranges), [`diagnostic`] finds places and near misses;
+//! [`value`] and [`wan`] read single values (durations, sizes, networks, port ranges; rates, addresses), [`diagnostic`] finds places and near misses;
 //! `driver.rs` alone touches the disk: it reads the file and looks at the directories that it names.
 
 mod control;
@@ -18,9 +18,11 @@ pub mod diagnostic;
 mod driver;
 mod file;
 mod resolve;
+mod targets;
 pub mod tenant;
 mod typed;
 pub mod value;
+pub mod wan;
 
 #[cfg(test)]
 mod tests;
@@ -30,5 +32,9 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
 pub use tenant::Recipient;
-pub use typed::{Config, Control, Loaded, MonitoredDn, Peer, Rtp, Sip, Site, Spool, Switch, TServer, Target, Tenant, Web};
-pub use value::{Listen, Network, PortRange, Source, TargetKind, Transport};
+pub use typed::{
+    Access, Config, Control, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target,
+    Tenant, Web,
+};
+pub use value::{Listen, Network, PortRange, Source, Transport};
+pub use wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};

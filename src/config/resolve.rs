@@ -10,7 +10,8 @@ use toml::Spanned;
 use super::control;
 use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
-use super::typed::{Config, Control, Loaded, Rtp, Sip, Site, Spool, Target, Tenant, Web};
+use super::targets::{forward, targets};
+use super::typed::{Config, Control, Loaded, Rtp, Sip, Site, Spool, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
 use crate::model::{AudioFormat, SwitchId, TenantId};
 
@@ -88,6 +89,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         rules: control.rules,
         targets: targets(file.target, &site, findings),
         control: services(&file.control, findings),
+        forward: forward(&file.forward, findings),
         web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
         site,
         rtp,
@@ -258,15 +260,15 @@ fn tenants(file: Vec<Spanned<file::Tenant>>, findings: &mut Findings) -> Vec<Ten
             findings.error(span_of(&entry.id).unwrap_or(span), "[[tenant]] id", message);
             continue;
         }
-        tenants.push(tenant(id, &entry));
+        tenants.push(tenant(id, &entry, findings));
     }
     if !tenants.iter().any(|t| t.id == TenantId::default_tenant()) {
-        tenants.push(tenant("default".into(), &file::Tenant::default()));
+        tenants.push(tenant("default".into(), &file::Tenant::default(), findings));
     }
     tenants
 }
 
-fn tenant(id: String, file: &file::Tenant) -> Tenant {
+fn tenant(id: String, file: &file::Tenant, findings: &mut Findings) -> Tenant {
     Tenant {
         name: given(&file.name).unwrap_or_else(|| id.clone()),
         id: TenantId(id.into()),
@@ -275,43 +277,18 @@ fn tenant(id: String, file: &file::Tenant) -> Tenant {
         recipients: file.recipients.as_ref().map(items).unwrap_or_default(),
         switches: file.switches.iter().flat_map(items).map(|id| SwitchId(id.into())).collect(),
         retention: given(&file.retention).unwrap_or(RETENTION),
+        priority: given(&file.priority).unwrap_or_default(),
+        share: share(file, findings),
     }
 }
 
-fn targets(file: Vec<Spanned<file::Target>>, site: &Site, findings: &mut Findings) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
-    for entry in file {
-        let span = entry.span();
-        let entry = entry.into_inner();
-        let (Some(name), Some(kind), Some(path)) = (given(&entry.name), given(&entry.kind), given(&entry.path)) else {
-            let missing = [("name", entry.name.is_none()), ("kind", entry.kind.is_none()), ("path", entry.path.is_none())];
-            let missing: Vec<&str> = missing.iter().filter(|(_, missing)| *missing).map(|(key, _)| *key).collect();
-            let message = format!("has no {}; expected name = \"…\", kind = \"dir\" and path = \"/…\"", missing.join(", no "));
-            findings.error(span, "[[target]]", message);
-            continue;
-        };
-        let target = Target { name, kind, path };
-        check_target(&target, &targets, &entry, site, findings);
-        targets.push(target);
+fn share(file: &file::Tenant, findings: &mut Findings) -> u32 {
+    let Some(share) = &file.share else { return 1 };
+    if !(1..=1_000).contains(share.get_ref()) {
+        let message = "is no share; expected a number from 1 to 1000: with 3, a tenant gets three times of what one with 1 gets";
+        findings.error(share.span(), "[[tenant]] share", message);
     }
-    targets
-}
-
-fn check_target(target: &Target, earlier: &[Target], file: &file::Target, site: &Site, findings: &mut Findings) {
-    let path_span = span_of(&file.path).unwrap_or_default();
-    if earlier.iter().any(|t| t.name == target.name) {
-        let message = format!("{:?} is there twice; expected another name for each target", target.name);
-        findings.error(span_of(&file.name).unwrap_or_default(), "[[target]] name", message);
-    }
-    if let Some(other) = earlier.iter().find(|t| t.path == target.path) {
-        let message = format!("{} is target {:?} already; expected another directory", target.path.display(), other.name);
-        findings.error(path_span.clone(), "[[target]] path", message);
-    }
-    if target.path.starts_with(&site.data_dir) {
-        let message =
-            format!("is within [site] data_dir {}: the disk that loses one copy loses the other", site.data_dir.display());
-        findings.warning(path_span, "[[target]] path", message);
-    }
+    *share.get_ref()
 }
 
 // ---- sockets: no two may want the same address
@@ -394,6 +371,6 @@ pub(super) fn span_of<V>(key: &Key<V>) -> Option<Range<usize>> {
     key.as_ref().map(Spanned::span)
 }
 
-fn items<V: Clone>(list: &Spanned<Vec<Spanned<Text<V>>>>) -> Vec<V> {
+pub(super) fn items<V: Clone>(list: &Spanned<Vec<Spanned<Text<V>>>>) -> Vec<V> {
     list.get_ref().iter().map(|item| item.get_ref().0.clone()).collect()
 }

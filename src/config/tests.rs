@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::model::AudioFormat;
 
-use super::{Config, Diagnostic, Loaded, Source, load, parse};
+use super::{Config, Diagnostic, Loaded, Place, Source, load, parse};
 
 const SMALL: &str = include_str!("../../docs/examples/small.toml");
 const FULL: &str = include_str!("../../docs/examples/full.toml");
@@ -55,7 +55,7 @@ fn the_small_example_says_what_it_says() {
     assert_eq!((config.site.name.as_str(), config.site.geo_location.as_deref()), ("branch-17", Some("dallas")));
     assert_eq!(config.rtp.address, Some("10.1.2.3".parse().unwrap()));
     assert_eq!(config.tenants.len(), 2, "the default tenant is always there");
-    assert_eq!(config.targets[0].path.to_str(), Some("/mnt/dc"));
+    assert_eq!(config.targets[0].place, Place::Dir { path: "/mnt/dc".into() });
     assert!(!config.sip.trusts("192.168.7.1".parse().unwrap()));
 }
 
@@ -130,7 +130,7 @@ fn a_misspelt_key_and_a_misspelt_table_name_the_nearest() {
     );
     assert!(
         table.ends_with(
-            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [control], [web]; did you mean [sip]?"
+            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [control], [forward], [web]; did you mean [sip]?"
         ),
         "{table}"
     );
@@ -171,7 +171,7 @@ fn all_errors_come_at_once_in_their_order() {
     assert_eq!(lines, ["2", "4", "5", "7", "7", "8", "10", "11", "12", "14", "16"], "{all:#?}");
     assert!(all[4].contains(":7:55: [sip] listen: \"7\" names no transport"), "{}", all[4]);
     assert!(all[8].contains("double brackets: [[tenant]]"), "{}", all[8]);
-    assert!(all[9].contains("[[target]]: has no kind, no path"), "{}", all[9]);
+    assert!(all[9].contains("[[target]]: has no kind;"), "{}", all[9]);
     assert!(all[10].contains("single brackets: [web]"), "{}", all[10]);
 }
 
@@ -188,7 +188,7 @@ fn nothing_may_be_there_twice() {
     let target = "[[target]]\nname = \"dc\"\nkind = \"dir\"\npath = \"/mnt/dc\"\n";
     let both = errors(&target.repeat(2));
     assert!(both[0].contains(":6:8: [[target]] name: \"dc\" is there twice"), "{both:#?}");
-    assert!(both[1].contains(":8:8: [[target]] path: /mnt/dc is target \"dc\" already"), "{both:#?}");
+    assert!(both[1].contains(":8:8: [[target]]: /mnt/dc is target \"dc\" already"), "{both:#?}");
 }
 
 #[test]
@@ -361,4 +361,36 @@ proptest! {
     fn arbitrary_text_is_survived(text in "\\PC{0,400}") {
         let _ = parse("n.toml", &text);
     }
+}
+
+#[test]
+fn each_kind_of_target_has_its_own_keys() {
+    let s3 = "[[target]]\nname = \"s3\"\nkind = \"s3\"\nendpoint = \"https://s3.example.com\"\nbucket = \"calls\"\n\
+              access_key_file = \"credential:id\"\nsecret_key_file = \"/etc/nearend/key\"\n";
+    let config = parse("n.toml", s3).unwrap().config;
+    let Place::S3(resolved) = &config.targets[0].place else { panic!("{config:?}") };
+    assert_eq!((resolved.region.as_str(), resolved.part_bytes), ("us-east-1", 5 << 20));
+    let all = errors(&format!("{s3}path = \"/mnt\"\npart_bytes = \"1KiB\"\ntimeout = \"1ms\"\nprefix = \"a/../b\"\n"));
+    assert!(all[0].contains(":8:8: [[target]] path: is no key of this kind of target"), "{all:#?}");
+    assert!(all[1].contains("9:14: [[target]] part_bytes: is no length of a part"), "{all:#?}");
+    assert!(all[2].contains("10:11: [[target]] timeout: is too short"), "{all:#?}");
+    assert!(all[3].contains("11:10: [[target]] prefix"), "{all:#?}");
+    let all = errors("[[target]]\nname = \"s3\"\nkind = \"s3\"\nbucket = \"calls\"");
+    assert!(all[0].contains("1:1: [[target]]: has no endpoint, no access_key_file, no secret_key_file; expected"), "{all:#?}");
+    let open = parse("n.toml", &s3.replace("https", "http")).unwrap().warnings;
+    assert!(open[0].to_string().contains("4:12: warning: [[target]] endpoint: is not encrypted"), "{open:#?}");
+}
+
+#[test]
+fn rates_and_windows_are_told_with_their_place() {
+    let text = "[forward]\nrate = \"2Mbit\"\nwindows = [\"mon-fri 08:00-18:00 512kbit\", \"daily 8-9 closed\"]\ndeliver = \"frist\"\n\
+                [[tenant]]\nid = \"1\"\npriority = \"urgent\"\nshare = 0\n";
+    let all = errors(text);
+    assert!(all[0].contains(":3:43: [forward] windows: \"daily 8-9 closed\" has no hours"), "{all:#?}");
+    assert!(
+        all[1].contains(":4:11: [forward] deliver: \"frist\" is not known; expected \"all\" or \"first\"; did you mean"),
+        "{all:#?}"
+    );
+    assert!(all[2].contains(":7:12: [[tenant]] priority"), "{all:#?}");
+    assert!(all[3].contains(":8:9: [[tenant]] share: is no share"), "{all:#?}");
 }

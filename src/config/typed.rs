@@ -12,9 +12,8 @@ use serde::Serialize;
 use super::control::Link;
 use super::diagnostic::Diagnostic;
 use super::tenant::Recipient;
-use super::value::{
-    Listen, Network, PortRange, Source, TargetKind, show_duration, show_duration_or_none, show_size, show_size_or_none,
-};
+use super::value::{Listen, Network, PortRange, Source, show_duration, show_duration_or_none, show_size, show_size_or_none};
+use super::wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
@@ -52,6 +51,8 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// Pause, resume and stop, and what the switch is asked.
     pub control: Control,
+    /// How fast, when, and to how many targets.
+    pub forward: Forward,
     /// The status page.
     pub web: Web,
 }
@@ -144,6 +145,10 @@ pub struct Tenant {
     /// How long a recording stays on the box from its end; never before every target has it.
     #[serde(serialize_with = "show_duration")]
     pub retention: Duration,
+    /// Before or behind whose recordings its own are sent.
+    pub priority: Priority,
+    /// What it gets of the link beside others of the same priority.
+    pub share: u32,
 }
 
 /// A switch of the contact centre.
@@ -201,9 +206,74 @@ pub struct Target {
     /// Name in logs, metrics and the ledger.
     pub name: String,
     /// What sort of place it is.
-    pub kind: TargetKind,
-    /// Directory.
-    pub path: PathBuf,
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// The sorts of places.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Place {
+    /// A directory, as a rule the mount point of a file system in the data centre.
+    Dir {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A bucket of an S3 server.
+    S3(Box<S3>),
+}
+
+/// A bucket of an S3 server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct S3 {
+    /// Address of the server, without bucket.
+    pub endpoint: Url,
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// Before every name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Where the bucket's name stands in an address.
+    pub addressing: Addressing,
+    /// Access key id.
+    pub access_key_file: Secret,
+    /// Secret access key.
+    pub secret_key_file: Secret,
+    /// Larger files go in parts of this length.
+    #[serde(serialize_with = "show_size")]
+    pub part_bytes: u64,
+    /// Certificates and patience.
+    #[serde(flatten)]
+    pub access: Access,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Access {
+    /// Certificates that are trusted beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Secret>,
+    /// When nothing has moved for so long, a request is given up.
+    #[serde(serialize_with = "show_duration")]
+    pub timeout: Duration,
+}
+
+/// How fast, when, and to how many targets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forward {
+    /// To all targets, or to the first that works.
+    pub deliver: Policy,
+    /// What all uploads together may take; none: as much as goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Times of the week with a rate of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// The zone of these times; none: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<Zone>,
 }
 
 /// Pause, resume and stop, and what the switch is asked.

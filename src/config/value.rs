@@ -102,7 +102,7 @@ impl Value for Size {
     }
 }
 
-fn with_unit(text: &str, what: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, String> {
+pub(super) fn with_unit(text: &str, what: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, String> {
     let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
     let expected = format!("expected a {what} with its unit ({}), such as \"30{usual}\"", names.join(", "));
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -349,31 +349,6 @@ impl fmt::Display for Source {
     }
 }
 
-/// What sort of place a target is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetKind {
-    /// A directory, as a rule the mount point of a file system in the data centre.
-    Dir,
-}
-
-impl Value for TargetKind {
-    fn read(text: &str) -> Result<TargetKind, String> {
-        match text {
-            "dir" => Ok(TargetKind::Dir),
-            "s3" | "webdav" => Err(format!("{text:?} is not in this version; expected \"dir\"")),
-            _ => Err(one_of(text, &["dir"])),
-        }
-    }
-}
-
-impl fmt::Display for TargetKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TargetKind::Dir => f.write_str("dir"),
-        }
-    }
-}
-
 pub(super) fn one_of(text: &str, known: &[&str]) -> String {
     let list = known.iter().map(|k| format!("\"{k}\"")).collect::<Vec<_>>().join(" or ");
     let meant = super::diagnostic::nearest(text, known).map(|k| format!("; did you mean \"{k}\"?"));
@@ -389,7 +364,7 @@ macro_rules! written_as_shown {
         }
     )*};
 }
-written_as_shown!(Listen, Network, PortRange, Source, TargetKind);
+written_as_shown!(Listen, Network, PortRange, Source);
 
 #[cfg(test)]
 mod tests {
@@ -479,6 +454,5 @@ mod tests {
     #[test]
     fn choices_name_the_nearest() {
         assert!(error::<Source>("latched").ends_with("did you mean \"latch\"?"));
-        assert!(error::<TargetKind>("s3").contains("not in this version"));
     }
 }

@@ -21,6 +21,7 @@
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
+//! | `wan` | what the forwarder goes by |
 
 mod assuring;
 mod cti;
@@ -29,6 +30,7 @@ mod keeping;
 mod pipeline;
 mod publish;
 mod signalling;
+mod wan;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -172,7 +174,7 @@ impl Daemon {
         let (spool, recovered) = Spool::open(&spool_config(&config), recycle, spool_news)?;
         let (media, reports) = start_media(&config, &spool, recycled)?;
         let (finisher, finish_events) = start_finisher(&config, finished_dir.clone(), spool.reader())?;
-        let (forwarder, forward_events) = start_forwarder(&config, finished_dir)?;
+        let (forwarder, forward_events) = wan::start_forwarder(&config, finished_dir, spool.reader())?;
         let sip = start_sip(&config)?;
         let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
         let (cti, cti_events) = Cti::start(cti::tservers(&config), cti::settings(&config));
@@ -382,17 +384,6 @@ fn start_finisher(
 pub fn making(tenant: &config::Tenant) -> finish::Making {
     let recipients = tenant.recipients.iter().map(|recipient| recipient.0.clone()).collect();
     finish::Making { format: tenant.format, sealing: finish::Sealing::to(recipients) }
-}
-
-fn start_forwarder(config: &Config, finished_dir: PathBuf) -> Result<(Forwarder, mpsc::Receiver<forward::Event>), Error> {
-    let (news, events) = mpsc::channel(QUEUE);
-    let target = |target: &crate::config::Target| forward::Target {
-        name: target.name.clone(),
-        kind: forward::TargetKind::Dir { path: target.path.clone() },
-    };
-    let targets = config.targets.iter().map(target).collect();
-    let forwarder = Forwarder::start(forward::Config { finished_dir, targets }, news).map_err(Error::Runtime)?;
-    Ok((forwarder, events))
 }
 
 async fn start_web(

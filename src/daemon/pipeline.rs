@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::TrySendError;
 
 use crate::clock::Now;
-use crate::model::{MediaTime, Recording, RecordingNo, Stage};
+use crate::model::{MediaTime, Recording, RecordingId, RecordingNo, Stage};
 use crate::spool::{Command, Event};
 use crate::{finish, forward};
 
@@ -142,27 +142,45 @@ impl Daemon {
 
     pub(super) fn on_forward(&mut self, event: forward::Event) {
         match event {
-            forward::Event::Delivered { no, id } => match self.reader.recording(no) {
-                Ok(Some(recording)) => {
-                    self.ledger.totals.delivered += 1;
-                    self.describe(Box::new(Recording { stage: Stage::Delivered, ..recording }));
-                }
-                Ok(None) => tracing::error!(recording = %id, "delivered, but the ledger does not know it"),
-                // It is delivered once more after the next start, which changes nothing at the target.
-                Err(error) => tracing::warn!(recording = %id, "delivered, but the ledger cannot be read: {error}"),
-            },
+            forward::Event::Arrived { no, id, target, delivered } => self.on_arrived(no, &id, target, delivered),
             forward::Event::SetAside { id, target, error, .. } => {
                 tracing::error!(recording = %id, target, "set aside: {error}");
-                self.ledger.target(&target).set_aside += 1;
             }
-            forward::Event::TargetDown { target, error } => {
-                tracing::warn!(target, "target fails: {error}");
-                self.ledger.target(&target).trouble = Some(error);
+            forward::Event::TargetDown { target, error, refused } => {
+                tracing::warn!(target, refused, "target fails: {error}");
+                let shown = self.ledger.target(&target);
+                shown.trouble = Some(error);
+                shown.refused = refused;
             }
             forward::Event::TargetUp { target } => {
                 tracing::info!(target, "target works again");
-                self.ledger.target(&target).trouble = None;
+                let shown = self.ledger.target(&target);
+                shown.trouble = None;
+                shown.refused = false;
             }
+        }
+    }
+
+    /// A target has everything of a recording; which ones have is written down, so that they are not asked again after a restart.
+    fn on_arrived(&mut self, no: RecordingNo, id: &RecordingId, target: String, delivered: bool) {
+        let newest = match self.outbox.get(&no) {
+            Some(recording) => Ok(Some((**recording).clone())),
+            None => self.reader.recording(no),
+        };
+        match newest {
+            Ok(Some(mut recording)) => {
+                if !recording.arrived_at.contains(&target) {
+                    recording.arrived_at.push(target);
+                }
+                if delivered {
+                    self.ledger.totals.delivered += 1;
+                    recording.stage = recording.stage.max(Stage::Delivered);
+                }
+                self.describe(Box::new(recording));
+            }
+            Ok(None) => tracing::error!(recording = %id, "arrived, but the ledger does not know it"),
+            // It is delivered once more after the next start, which changes nothing at the target.
+            Err(error) => tracing::warn!(recording = %id, "arrived, but the ledger cannot be read: {error}"),
         }
     }
 }

@@ -157,6 +157,11 @@ impl Daemon {
     /// Renews page and metrics.
     pub(super) fn publish(&mut self, now: Now) {
         self.feel_pulses(now.mono);
+        for (name, standing) in self.forwarder.standings() {
+            let target = self.ledger.target(&name);
+            (target.waiting, target.waiting_bytes) = (standing.waiting, standing.waiting_bytes);
+            target.set_aside = standing.set_aside;
+        }
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
         let status = Status {
             site: self.config.site.name.clone(),

@@ -58,6 +58,7 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         notes: Vec::new(),
         conversation: None,
         files: Vec::new(),
+        arrived_at: Vec::new(),
         sessions: Vec::new(),
         restarts: Vec::new(),
     }

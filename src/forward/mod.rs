@@ -4,16 +4,17 @@
 //! |---|---|
 //! | [`queue`] | what to deliver next where, and when to try again |
 //! | [`target`] | one target: what a delivery is, what can go wrong |
+//! | [`pace`] | how fast, and when |
 //! | [`target::dir`] | a directory, local or mounted |
-//! | [`driver`] | the thread `forward` and one thread per target |
+//! | [`target::s3`] | a bucket of an S3 server |
+//! | [`driver`] | the thread `forward` and two threads per target |
 //!
 //! In: a [`Recording`](crate::model::Recording) at stage `Finished`, its files in the finished folder. Out: the same files at every
-//! target under [`Recording::path`](crate::model::Recording::path), read back and compared; then the news that it is delivered.
+//! target under [`Recording::path`](crate::model::Recording::path), checked there; then the news that it is delivered.
 //! At least once and idempotent; a name is never overwritten with another content; `recording.json` comes last.
-//!
-//! Other kinds of target stand beside [`target::dir`]; a pace and time windows stand between [`queue`] and [`driver`].
 
 pub mod driver;
+pub mod pace;
 pub mod queue;
 pub mod target;
 

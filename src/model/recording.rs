@@ -75,6 +75,9 @@ pub struct Recording {
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
+    /// Names of the targets that have confirmed all files.
+    #[serde(default)]
+    pub arrived_at: Vec<String>,
 }
 
 /// What a rule wants done with a recording.

@@ -438,6 +438,7 @@ impl Calls {
             notes: Vec::new(),
             conversation: None,
             files: Vec::new(),
+            arrived_at: Vec::new(),
             sessions: Vec::new(),
             restarts: Vec::new(),
         };

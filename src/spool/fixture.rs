@@ -30,6 +30,7 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         notes: vec![],
         conversation: None,
         files: vec![],
+        arrived_at: vec![],
         sessions: vec![],
         restarts: vec![],
     }

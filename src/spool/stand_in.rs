@@ -52,6 +52,7 @@ impl StandIn {
             notes: Vec::new(),
             conversation: None,
             files: Vec::new(),
+            arrived_at: Vec::new(),
             sessions: Vec::new(),
             restarts: Vec::new(),
         }

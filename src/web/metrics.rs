@@ -132,6 +132,9 @@ impl Snapshot {
             self.0.targets.iter().map(move |(name, target)| (("target", name.clone()), value(target)))
         };
         gauges(to, "target_set_aside", "Recordings a target will not take", each(|t| as_u64(t.set_aside)))?;
+        gauges(to, "target_waiting", "Recordings a target has not confirmed", each(|t| as_u64(t.waiting)))?;
+        gauges(to, "target_waiting_bytes", "What they weigh", each(|t| t.waiting_bytes))?;
+        gauges(to, "target_refused", "1 while a target needs a person", each(|t| u64::from(t.refused)))?;
         gauges(to, "target_trouble", "1 while the last try failed", each(|t| u64::from(t.trouble.is_some())))
     }
 }

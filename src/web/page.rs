@@ -35,7 +35,7 @@ pub fn html(status: &Status) -> String {
 }
 
 fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
-    let troubles = status.targets.iter().filter_map(|(name, t)| t.trouble.as_ref().map(|trouble| (name, trouble)));
+    let troubles = status.targets.iter().filter_map(|(name, t)| t.trouble.as_ref().map(|trouble| (name, t.refused, trouble)));
     match &status.refusing {
         None => write!(page, "<p class=good role=status>Every call that arrives is recorded.</p>")?,
         Some(why) => write!(page, "<p class=bad role=alert>New calls are refused: {}</p>", Text(why))?,
@@ -44,8 +44,17 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
         let device = status.disk.medium.device.as_deref().unwrap_or_default();
         write!(page, "<p class=warn role=alert>Medium {}: {warning}</p>", Text(device))?;
     }
-    for (name, trouble) in troubles {
-        write!(page, "<p class=warn role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
+    for (name, refused, trouble) in troubles {
+        let class = if refused { "bad" } else { "warn" };
+        write!(page, "<p class={class} role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
+    }
+    for (name, target) in status.targets.iter().filter(|(_, target)| target.set_aside > 0) {
+        write!(
+            page,
+            "<p class=warn role=alert>Target {}: {} recordings are set aside; the log says why, they stay on this box</p>",
+            Text(name),
+            target.set_aside
+        )?;
     }
     Ok(())
 }

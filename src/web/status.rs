@@ -144,8 +144,14 @@ pub struct TServer {
 pub struct Target {
     /// Recordings it will never take as they are; a person must look.
     pub set_aside: usize,
+    /// Recordings that it has not confirmed.
+    pub waiting: usize,
+    /// What they weigh.
+    pub waiting_bytes: u64,
     /// Its latest trouble; none: the last try went well.
     pub trouble: Option<String>,
+    /// It will not work before somebody has changed something there or here.
+    pub refused: bool,
 }
 
 fn iso_8601<S: serde::Serializer>(time: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {

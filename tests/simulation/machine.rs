@@ -14,8 +14,9 @@ use nearend::files;
 use nearend::finish::driver::finish;
 use nearend::finish::jobs::{Job, Jobs};
 use nearend::finish::{self, BoxFacts, FinishError};
-use nearend::forward::queue::Queue;
-use nearend::forward::target::{Delivery, DeliveryError, Target, TargetKind};
+use nearend::forward::pace::Lane;
+use nearend::forward::queue::{Outcome, Queue, Settings};
+use nearend::forward::target::{Delivery, DeliveryError, dir};
 use nearend::model::{
     Block, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, Stage, StreamKey, StreamReport, TenantId,
 };
@@ -108,7 +109,8 @@ pub(crate) struct Machine {
     finish_busy: bool,
     finish_config: finish::Config,
     deliveries: Queue,
-    targets: Vec<Target>,
+    /// Their roots.
+    targets: Vec<PathBuf>,
     mounted: Mounted,
     told: Vec<(MonoTime, Told)>,
     pub(crate) asked: Vec<Asked>,
@@ -181,7 +183,7 @@ impl Machine {
             Ok(())
         });
         let (writer, reader, recovered) = Writer::open(&spool, disk, entropy)?;
-        let targets: Vec<Target> = mounted.targets.iter().map(|target| dir_target(target.root)).collect();
+        let targets: Vec<PathBuf> = mounted.targets.iter().map(|target| target.root.into()).collect();
         let facts = BoxFacts { site: "simulated".into(), geo_location: None, box_name: "box".into() };
         let mut machine = Machine {
             writer,
@@ -197,7 +199,7 @@ impl Machine {
             jobs: Jobs::default(),
             finish_busy: false,
             finish_config: finish::Config { finished_dir: FINISHED.into(), facts, ..finish::Config::default() },
-            deliveries: Queue::new(targets.len()),
+            deliveries: Queue::new(Settings { targets: targets.len(), ..Settings::default() }),
             targets,
             mounted,
             told: Vec::new(),
@@ -307,7 +309,9 @@ impl Machine {
     fn next_station(&mut self, now: Now, recording: Recording) {
         match recording.stage {
             Stage::Ended => self.jobs.submit(now.mono, recording),
-            Stage::Finished => self.deliveries.submit(Delivery::new(&recording)),
+            Stage::Finished => {
+                self.deliveries.submit((&recording).into(), |_| false);
+            }
             Stage::Delivered => self.delivered.push((now.mono, recording.no)),
             Stage::Recording | Stage::Released => {}
         }
@@ -457,10 +461,16 @@ impl Machine {
 
     fn forward(&mut self, now: Now, pace: Pace) {
         for target in 0..self.targets.len() {
-            if let Some(delivery) = self.deliveries.next(target, now.mono) {
-                let result = self.targets[target].deliver(&self.mounted, Path::new(FINISHED), &delivery);
-                self.tell(now, pace, Told::Tried { target, no: delivery.no, result });
-            }
+            let Some(no) = self.deliveries.next(target, Lane::Normal, now.mono) else { continue };
+            let result = match self.reader.recording(no) {
+                Ok(Some(recording)) => {
+                    let delivery = Delivery::new(&recording);
+                    dir::deliver(&self.mounted, &self.targets[target], Path::new(FINISHED), &delivery)
+                }
+                Ok(None) => Err(DeliveryError::Read { path: "the ledger".into(), error: std::io::ErrorKind::NotFound.into() }),
+                Err(error) => Err(DeliveryError::Read { path: "the ledger".into(), error }),
+            };
+            self.tell(now, pace, Told::Tried { target, no, result });
         }
     }
 
@@ -510,14 +520,16 @@ impl Machine {
         match result {
             Ok(()) => {
                 judge.arrived(target, no);
-                if self.deliveries.confirmed(target)
+                if self.deliveries.confirmed(target, no)
                     && let Ok(Some(recording)) = self.reader.recording(no)
                 {
                     self.describe(now, Box::new(Recording { stage: Stage::Delivered, ..recording }), judge);
                 }
             }
-            Err(error) if error.is_final() => judge.complain(format!("recording {no} is set aside: {error}")),
-            Err(_) => drop(self.deliveries.failed(target, now.mono, self.rng.u64(..))),
+            Err(error) => match self.deliveries.failed(target, no, error.verdict(), now.mono, self.rng.u64(..)) {
+                Outcome::SetAside => judge.complain(format!("recording {no} is set aside: {error}")),
+                Outcome::Again(_) => {}
+            },
         }
     }
 }
@@ -530,10 +542,6 @@ fn give(writer: &mut Writer, command: Command, judge: &mut Judge) {
             writer.take_description(*recording);
         }
     }
-}
-
-fn dir_target(root: &str) -> Target {
-    Target { name: root.into(), kind: TargetKind::Dir { path: root.into() } }
 }
 
 fn last_grid(now: MonoTime, step_us: u64) -> u64 {

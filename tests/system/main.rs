@@ -29,4 +29,5 @@ mod site;
 mod stolen;
 mod tone;
 mod trials;
+mod wan;
 mod wav;

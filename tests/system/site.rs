@@ -230,7 +230,7 @@ impl Arrived {
 }
 
 /// A loopback address of this test alone: by process and by a count.
-fn address() -> Ipv4Addr {
+pub(crate) fn address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = u8::try_from(std::process::id() % 250).unwrap() + 2;
     let test = NEXT.fetch_add(1, Ordering::Relaxed);

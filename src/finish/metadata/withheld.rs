@@ -39,6 +39,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         headers: _,
         notes: _,
         files,
+        arrived_at,
     } = recording.clone();
     let parameters: BTreeMap<_, _> = parameters.into_iter().filter(|(name, _)| IN_THE_CLEAR.contains(&name.as_str())).collect();
     Recording {
@@ -65,6 +66,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         headers: Vec::new(),
         notes: Vec::new(),
         files,
+        arrived_at,
     }
 }
 

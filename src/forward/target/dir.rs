@@ -19,7 +19,7 @@ pub fn deliver(fs: &dyn FileSystem, root: &Path, finished_dir: &Path, delivery: 
     there.map_err(|error| DeliveryError::Unreachable { path: root.to_path_buf(), error })?;
 
     let source = finished_dir.join(&delivery.path);
-    let folder = files::create_folder(fs, root, &delivery.path).map_err(write_error(&root.join(&delivery.path)))?;
+    let folder = files::create_folder(fs, root, &delivery.to).map_err(write_error(&root.join(&delivery.to)))?;
     for file in &delivery.files {
         put(fs, &source, &folder, file)?;
         // Also for a file that was there: the try that put it there may have been cut off before this.
@@ -122,6 +122,7 @@ mod tests {
 
     use tempfile::TempDir;
 
+    use super::super::Verdict;
     use super::*;
     use crate::files::System;
     use crate::model::{RecordingId, RecordingNo};
@@ -147,7 +148,13 @@ mod tests {
             let Digest { bytes, sha256 } = files::digest(text.as_bytes()).unwrap();
             FileFact { name: name.into(), bytes, sha256 }
         });
-        let delivery = Delivery { no: RecordingNo(1), id: RecordingId("a".into()), path: path.into(), files: files.to_vec() };
+        let delivery = Delivery {
+            no: RecordingNo(1),
+            id: RecordingId("a".into()),
+            path: path.into(),
+            to: path.into(),
+            files: files.to_vec(),
+        };
         World { _dir: dir, finished, target, delivery }
     }
 
@@ -198,7 +205,7 @@ mod tests {
         fs::write(world.arrived().join("audio.wav"), "someone else's").unwrap();
         let error = world.deliver().unwrap_err();
         assert!(matches!(&error, DeliveryError::Conflict { path } if path.ends_with("a/audio.wav")));
-        assert!(error.is_final());
+        assert!(error.verdict() == Verdict::Never);
         assert_eq!(fs::read_to_string(world.arrived().join("audio.wav")).unwrap(), "someone else's");
         assert!(!world.arrived().join("recording.json").exists(), "nothing says that the folder is complete");
     }
@@ -208,7 +215,7 @@ mod tests {
         let world = world();
         fs::remove_dir(&world.target).unwrap();
         let error = world.deliver().unwrap_err();
-        assert!(matches!(error, DeliveryError::Unreachable { .. }) && !error.is_final());
+        assert!(matches!(error, DeliveryError::Unreachable { .. }) && error.verdict() != Verdict::Never);
         assert!(error.to_string().ends_with("is it mounted?"), "{error}");
         assert!(!world.target.exists());
         fs::write(&world.target, "a file").unwrap();
@@ -225,7 +232,7 @@ mod tests {
         // sysfs lets nobody make a folder, not even root.
         let error = deliver(&System, Path::new("/sys/kernel"), &world.finished, &world.delivery).unwrap_err();
         assert!(matches!(&error, DeliveryError::Write { path, .. } if path.starts_with("/sys/kernel/101")), "{error}");
-        assert!(!error.is_final());
+        assert!(error.verdict() != Verdict::Never);
         fs::write(world.target.join("101"), "in the way").unwrap();
         assert!(matches!(world.deliver(), Err(DeliveryError::Write { .. })));
     }
@@ -236,7 +243,9 @@ mod tests {
         let audio = world.finished.join(&world.delivery.path).join("audio.wav");
         fs::write(&audio, "riff and so on").unwrap();
         let error = world.deliver().unwrap_err();
-        assert!(matches!(error, DeliveryError::Changed { what: "its checksum differs", .. }) && error.is_final());
+        assert!(
+            matches!(error, DeliveryError::Changed { what: "its checksum differs", .. }) && error.verdict() == Verdict::Never
+        );
         fs::remove_file(&audio).unwrap();
         assert!(matches!(world.deliver(), Err(DeliveryError::Changed { what: "missing", .. })));
         assert!(!world.arrived().join("audio.wav").exists());

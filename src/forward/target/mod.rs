@@ -1,13 +1,25 @@
 //! One target: what is delivered to it, and what can go wrong there.
+//!
+//! | file | responsible for |
+//! |---|---|
+//! | `dir` | a directory |
+//! | `s3` | a bucket, with uploads that go on after a restart (`uploads`) |
+//! | `http` | requests: paced, watched for stalls, their answers read as verdicts |
+//! | `source` | finished files, checked while they are read |
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::files::FileSystem;
+use crate::model::id::path_component;
 use crate::model::recording::FileFact;
 use crate::model::{Recording, RecordingId, RecordingNo};
 
 pub mod dir;
+pub mod http;
+pub mod s3;
+mod source;
+mod uploads;
 
 /// The file that says that a folder is complete; always delivered last.
 const COMPLETE: &str = "recording.json";
@@ -29,6 +41,8 @@ pub enum TargetKind {
         /// Where; it must exist, it is never made.
         path: PathBuf,
     },
+    /// A bucket of an S3 server.
+    S3(s3::Settings),
 }
 
 /// What has to arrive.
@@ -38,8 +52,10 @@ pub struct Delivery {
     pub no: RecordingNo,
     /// Its id.
     pub id: RecordingId,
-    /// Its folder below the finished folder, and below the root of every target.
+    /// Its folder below the finished folder.
     pub path: String,
+    /// Its folder below the root of the target.
+    pub to: String,
     /// Its files in the order of delivery.
     pub files: Vec<FileFact>,
 }
@@ -49,7 +65,15 @@ impl Delivery {
     pub fn new(recording: &Recording) -> Delivery {
         let mut files = recording.files.clone();
         files.sort_by_key(|file| file.name == COMPLETE);
-        Delivery { no: recording.no, id: recording.id.clone(), path: recording.path(), files }
+        let path = recording.path();
+        Delivery { no: recording.no, id: recording.id.clone(), to: path.clone(), path, files }
+    }
+
+    /// The same under the name that it gets when another box has delivered its copy of the call before: two boxes may have
+    /// recorded it (Genesys `dest2`), and both copies count.
+    #[must_use]
+    pub fn beside(&self, box_name: &str) -> Delivery {
+        Delivery { to: format!("{}~{}", self.path, path_component(box_name)), ..self.clone() }
     }
 }
 
@@ -100,35 +124,86 @@ pub enum DeliveryError {
         /// Which file.
         path: PathBuf,
     },
+    /// What the box needs to know for the target cannot be read.
+    #[error("cannot read {path} ({error}); the target's key, password or CA belongs there", path = .path.display())]
+    Secret {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// No answer: the connection could not be made, broke, or nothing moved any more.
+    #[error("{what}: {error}; check the link, the address and the server")]
+    Link {
+        /// Which request.
+        what: String,
+        /// Why.
+        error: http::LinkError,
+    },
+    /// The server does not want it.
+    #[error("{what}: {answer}")]
+    Answered {
+        /// Which request.
+        what: String,
+        /// With what.
+        answer: http::Answer,
+    },
+    /// The server said that it had taken a file, and does not have it, or has another length.
+    #[error("{what}: the server said that it has it, but {found}; is something in between that answers for it?")]
+    Lied {
+        /// Which file.
+        what: String,
+        /// What is there instead.
+        found: String,
+    },
+}
+
+/// What a failure says about the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may work later, not before so long from now.
+    Later(Duration),
+    /// The target takes nothing before somebody has changed something: access, bucket, certificate.
+    Refused,
+    /// This recording will never work there as it is; others may.
+    Never,
 }
 
 impl DeliveryError {
-    /// Whether trying again cannot help before a person has looked.
-    pub fn is_final(&self) -> bool {
-        matches!(self, DeliveryError::Changed { .. } | DeliveryError::Conflict { .. })
+    /// What it says about the next try.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            DeliveryError::Changed { .. } | DeliveryError::Conflict { .. } => Verdict::Never,
+            DeliveryError::Secret { .. } => Verdict::Refused,
+            DeliveryError::Answered { answer, .. } => answer.verdict(),
+            _ => Verdict::Later(Duration::ZERO),
+        }
     }
 
     /// Whether `other` tells a reader of the log nothing new.
     pub fn is_like(&self, other: &DeliveryError) -> bool {
-        self.io_kind() == other.io_kind() && std::mem::discriminant(self) == std::mem::discriminant(other)
+        self.detail() == other.detail() && std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
-    fn io_kind(&self) -> Option<io::ErrorKind> {
+    /// Whether the way to the target may have been asked too much.
+    pub fn is_congestion(&self) -> bool {
         match self {
-            Self::Unreachable { error, .. } | Self::Write { error, .. } | Self::Read { error, .. } => Some(error.kind()),
-            Self::ReadBack { .. } | Self::Changed { .. } | Self::Conflict { .. } => None,
+            DeliveryError::Link { error, .. } => error.is_congestion(),
+            DeliveryError::Answered { answer, .. } => answer.is_busy(),
+            _ => false,
         }
     }
-}
 
-impl Target {
-    /// Delivers all files from `finished_dir` and checks that they arrived. Doing it again is harmless.
-    ///
-    /// # Errors
-    /// What is missing may be delivered already in part; the next try goes on from there.
-    pub fn deliver(&self, fs: &dyn FileSystem, finished_dir: &Path, delivery: &Delivery) -> Result<(), DeliveryError> {
-        match &self.kind {
-            TargetKind::Dir { path } => dir::deliver(fs, path, finished_dir, delivery),
+    fn detail(&self) -> (Option<io::ErrorKind>, Option<u16>) {
+        match self {
+            Self::Unreachable { error, .. }
+            | Self::Write { error, .. }
+            | Self::Read { error, .. }
+            | Self::Secret { error, .. } => (Some(error.kind()), None),
+            Self::Answered { answer, .. } => (None, Some(answer.status)),
+            Self::ReadBack { .. } | Self::Changed { .. } | Self::Conflict { .. } | Self::Link { .. } | Self::Lied { .. } => {
+                (None, None)
+            }
         }
     }
 }

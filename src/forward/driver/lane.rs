@@ -1,0 +1,76 @@
+//! One lane of a target: delivers a recording at a time, with a runtime of its own where the target is in the network.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::{Builder, Runtime};
+use tracing::info;
+
+use crate::files::System;
+use crate::forward::pace::{Lane, Pace};
+use crate::forward::target::http::{LinkError, Throttle};
+use crate::forward::target::s3::S3;
+use crate::forward::target::{Delivery, DeliveryError, Target, TargetKind, Verdict, dir};
+
+/// Carries deliveries to one target.
+pub(super) struct Courier {
+    target: Target,
+    finished_dir: PathBuf,
+    box_name: String,
+    throttle: Throttle,
+    /// Made with the first delivery, so that a box without targets in the network has none.
+    runtime: Option<Runtime>,
+    /// The opened target. One that refuses is opened anew, because its keys may have been changed meanwhile.
+    s3: Option<S3>,
+}
+
+impl Courier {
+    pub(super) fn new(target: Target, finished_dir: PathBuf, box_name: String, lane: Lane, pace: Arc<Mutex<Pace>>) -> Courier {
+        Courier { target, finished_dir, box_name, throttle: Throttle::new(pace, lane), runtime: None, s3: None }
+    }
+
+    /// Delivers all files and checks that they arrived; doing it again is harmless. When another box has delivered its copy of the call under that
+    /// name before, this one goes beside it.
+    pub(super) fn deliver(&mut self, delivery: &Delivery) -> Result<(), DeliveryError> {
+        let result = match self.deliver_as(delivery) {
+            Err(DeliveryError::Conflict { path }) => {
+                info!(recording = %delivery.id, target = self.target.name, path = %path.display(), "the name is taken by another copy");
+                self.deliver_as(&delivery.beside(&self.box_name))
+            }
+            result => result,
+        };
+        if let Err(error) = &result {
+            if error.is_congestion() {
+                self.throttle.congested();
+            }
+            if error.verdict() == Verdict::Refused {
+                self.s3 = None;
+            }
+        }
+        result
+    }
+
+    fn deliver_as(&mut self, delivery: &Delivery) -> Result<(), DeliveryError> {
+        if let TargetKind::Dir { path } = &self.target.kind {
+            return dir::deliver(&System, path, &self.finished_dir, delivery);
+        }
+        let runtime = match &mut self.runtime {
+            Some(runtime) => runtime,
+            none => none.insert(Builder::new_current_thread().enable_all().build().map_err(no_runtime)?),
+        };
+        match &self.target.kind {
+            TargetKind::Dir { .. } => Ok(()), // done above
+            TargetKind::S3(settings) => {
+                let s3 = match &mut self.s3 {
+                    Some(s3) => s3,
+                    none => none.insert(runtime.block_on(async { S3::open(settings, self.throttle.clone()) })?),
+                };
+                runtime.block_on(s3.deliver(&self.finished_dir, delivery))
+            }
+        }
+    }
+}
+
+fn no_runtime(error: std::io::Error) -> DeliveryError {
+    DeliveryError::Link { what: "the runtime of a target".into(), error: LinkError::broken(&error) }
+}
