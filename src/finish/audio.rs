@@ -37,7 +37,7 @@ impl<W: Write> AudioFile<W> {
     pub fn finish(self) -> io::Result<W> {
         match self {
             AudioFile::Wav(out) => Ok(out),
-            AudioFile::Opus(opus) => opus.finish(),
+            AudioFile::Opus(encoder) => encoder.finish(),
         }
     }
 }
@@ -46,14 +46,14 @@ impl<W: Write> Write for AudioFile<W> {
     fn write(&mut self, frames: &[u8]) -> io::Result<usize> {
         match self {
             AudioFile::Wav(out) => out.write(frames),
-            AudioFile::Opus(opus) => opus.write(frames),
+            AudioFile::Opus(encoder) => encoder.write(frames),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             AudioFile::Wav(out) => out.flush(),
-            AudioFile::Opus(opus) => opus.flush(),
+            AudioFile::Opus(encoder) => encoder.flush(),
         }
     }
 }
