@@ -162,6 +162,8 @@ struct Daemon {
     cti_events: mpsc::Receiver<crate::cti::Event>,
     asked: mpsc::Receiver<web::driver::calls::Ask>,
     started: Now,
+    /// systemd waits for signs of life.
+    watched: bool,
 }
 
 impl Daemon {
@@ -209,6 +211,7 @@ impl Daemon {
             cti_events,
             asked,
             started,
+            watched: sd_notify::watchdog_enabled().is_some(),
         };
         daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
         daemon.publish(started);

@@ -197,7 +197,7 @@ impl Daemon {
             (true, false) => tracing::info!("audio is read again"),
             (false, _) => {}
         }
-        if !spool.hangs && !media.hangs {
+        if self.watched && !spool.hangs && !media.hangs {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]); // without systemd there is nobody to tell
         }
     }

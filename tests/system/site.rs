@@ -64,6 +64,7 @@ impl Site {
             .arg(self.path("nearend.toml"))
             .env("RUST_LOG", "nearend=debug")
             .env("NOTIFY_SOCKET", self.path("notify")) // where a test may listen as systemd does
+            .env("WATCHDOG_USEC", "60000000")
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
