@@ -141,6 +141,9 @@ fn a_device_that_is_not_there_or_fails_is_tried_until_it_works() {
         let mut config = std::fs::read_to_string(sidecar.path("alsa.conf")).unwrap();
         config += &format!("pcm.{name} {{ type file slave.pcm null file \"{}\" format wav }}\n", file.display());
         std::fs::write(sidecar.path("alsa.conf"), &config).unwrap();
+        // ALSA reads its configuration anew when the file's time differs by whole seconds.
+        let file = std::fs::File::options().write(true).open(sidecar.path("alsa.conf")).unwrap();
+        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(config.len() as u64)).unwrap();
     };
     let mut request = play(Some(1));
     request["device"] = "unknown".into();
