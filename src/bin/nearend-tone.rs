@@ -428,9 +428,12 @@ impl Playing {
         match self.write(&voice.pcm, &frames[..filled.samples * channels], channels) {
             Err(errno) => self.give_back(Report::Lost(voice, errno)),
             Ok(()) if filled.samples < mono.len() => {
-                let _ = voice.pcm.drain(); // a device that fails now has played all but the last moment
                 self.say(Report::Frames(filled.samples as u64));
-                self.give_back(Report::Over(voice));
+                let drained = voice.pcm.drain();
+                self.give_back(match drained {
+                    Ok(()) => Report::Over(voice),
+                    Err(error) => Report::Lost(voice, error.errno()),
+                });
             }
             Ok(()) => {
                 voice.written += filled.samples as u64;

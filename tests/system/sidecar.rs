@@ -158,12 +158,13 @@ fn a_device_that_is_not_there_or_fails_is_tried_until_it_works() {
     // It opens, but takes nothing: as a device that was pulled out.
     define(&sidecar, "pulled", &sidecar.path("gone/pulled.wav"));
     request["device"] = "pulled".into();
+    request["tones"] = 3.into(); // more than the device's buffer takes
     sidecar.ask(&request);
     let status = sidecar.wait_for("its loss", |status| status["state"] == "no-device");
     assert!(status["error"].as_str().unwrap().contains("pulled has gone"), "{status}");
     std::fs::create_dir(sidecar.path("gone")).unwrap();
     sidecar.wait_for("its return", |status| status["state"] == "stopped");
-    assert_eq!(sidecar.heard("gone/pulled.wav").len(), 4_000);
+    assert_eq!(sidecar.heard("gone/pulled.wav").len(), 2 * 16_000 + 4_000);
 }
 
 #[test]
