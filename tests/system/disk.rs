@@ -137,12 +137,16 @@ fn deliver(site: &Site, n: u64) -> Vec<String> {
 #[test]
 fn the_oldest_delivered_go_first_and_an_undelivered_one_never() {
     let mut site = Site::start();
-    // The oldest of all is one that the data centre will not take: another of its name is there.
+    // The oldest of all is one that the data centre will not take: others of its name, and of its name with this box's, are there.
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
     let today = Now::read().wall;
     for day in [today, today.plus_micros(86_400_000_000)] {
-        let taken = site.path("dc/default").join(day.date()).join("02ABCDEFGHIJKLMNOPQRSTUV00000002_2026-03-02_14-06-10");
-        fs::create_dir_all(&taken).unwrap();
-        fs::write(taken.join("audio.wav"), "of another recording").unwrap();
+        let name = "02ABCDEFGHIJKLMNOPQRSTUV00000002_2026-03-02_14-06-10";
+        for name in [name.to_owned(), format!("{name}~branch-17.{host}")] {
+            let taken = site.path("dc/default").join(day.date()).join(name);
+            fs::create_dir_all(&taken).unwrap();
+            fs::write(taken.join("audio.wav"), "of another recording").unwrap();
+        }
     }
     let (_, sipp) = call(&site, 2);
     sipp.succeed();

@@ -174,27 +174,40 @@ const FAULTS: [Fault; 20] = [
 pub(crate) fn faults(connection: u64) -> Fault {
     let (turn, no) = (connection / 40, connection / 2 % 20);
     match (connection % 2, FAULTS[usize::try_from(no).unwrap()]) {
-        (1, _) => Fault::ResetAfter(250_000 + 77 * connection),
+        (1, _) => Fault::ResetAfter(16_000 + 77 * connection),
         (_, Fault::ResetAfter(bytes)) => Fault::ResetAfter(bytes + bytes * (turn % 7) / 3),
         (_, Fault::Latency(ms)) if turn > 0 => Fault::ResetInAnswer(200 + ms * turn),
         (_, fault) => fault,
     }
 }
 
-#[test]
-fn a_thousand_recordings_through_all_faults_arrive_once_each() {
+/// Enough for eight faults to come.
+const RECORDINGS: usize = 140;
+
+/// Through eight of the faults, from this connection of the proxy on: every other one has a fault.
+fn through_faults(from: u64) {
     let (mut sender, ip) = (Sender::new(8), address());
     let server = S3Server::start(&bucket(&sender.path(""), "calls"), ip);
     let mut random = fastrand::Rng::with_seed(9);
-    for n in 0..1_000 {
+    for n in 0..RECORDINGS {
         sender.record(&format!("call-{n:04}"), random.usize(100..12_000));
     }
-    let proxy = Proxy::start(ip, server.address, Box::new(faults));
+    let proxy = Proxy::start(ip, server.address, Box::new(move |connection| faults(from + connection)));
     let mut settings = sender.s3_settings(&format!("http://{}", proxy.address));
-    settings.access.timeout = Duration::from_secs(4); // what a connection that swallows everything costs
+    settings.access.timeout = Duration::from_secs(1); // what a connection that swallows everything costs
     let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings) }]);
-    running.delivered(1_000);
+    running.delivered(RECORDINGS);
     running.stop();
     assert_same(&server.objects("calls"), &sender.expected());
-    assert!(proxy.connections() > 40, "every fault has come: {}", proxy.connections());
+    assert!(proxy.connections() >= 16, "all eight have come: {}", proxy.connections());
+}
+
+#[test]
+fn every_recording_arrives_once_through_resets_at_every_offset() {
+    through_faults(0);
+}
+
+#[test]
+fn every_recording_arrives_once_through_errors_lies_and_cut_uploads() {
+    through_faults(24);
 }
