@@ -5,7 +5,7 @@
 //!
 //! | file | responsible for |
 //! |---|---|
-//! | [`check`] | one call against the recordings of it |
+//! | [`mod@check`] | one call against the recordings of it |
 //! | [`calls_csv`] | a switch's own call records |
 //! | [`report`] | the day's report |
 

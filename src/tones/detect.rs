@@ -6,7 +6,7 @@
 //! where they do     ──► Candidate: start, end, frequency, level, how sure
 //! ```
 //!
-//! Candidates are many and some are wrong; [`chain`] picks those that come in the rhythm of a recording tone, [`refine`] looks again
+//! Candidates are many and some are wrong; [`chain`] picks those that come in the rhythm of a recording tone, `refine` looks again
 //! where one is missing.
 
 use std::f32::consts::TAU;
