@@ -36,6 +36,8 @@ pub struct Heard {
     pub recorded_side: bool,
     /// Whether the other party did.
     pub other_side: bool,
+    /// What is wrong with the recording tone that it must hold; none: nothing, or it is not finished yet.
+    pub tone_fault: Option<String>,
 }
 
 impl Heard {
@@ -51,6 +53,7 @@ impl Heard {
             ended: recording.ended,
             recorded_side: has_audio(Channel::Recorded),
             other_side: has_audio(Channel::Other),
+            tone_fault: recording.tones.as_ref().and_then(|tones| tones.complaint()),
         }
     }
 }
@@ -69,11 +72,13 @@ pub enum Kind {
     OneSided,
     /// Neither party did.
     Silent,
+    /// The recording tone that was demanded is missing, or not as it should be.
+    Tone,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [Kind::Missing, Kind::LateStart, Kind::Short, Kind::OneSided, Kind::Silent];
+    pub const ALL: [Kind; 6] = [Kind::Missing, Kind::LateStart, Kind::Short, Kind::OneSided, Kind::Silent, Kind::Tone];
 
     /// As it is written.
     pub fn name(self) -> &'static str {
@@ -83,6 +88,7 @@ impl Kind {
             Kind::Short => "short",
             Kind::OneSided => "one-sided",
             Kind::Silent => "silent",
+            Kind::Tone => "tone",
         }
     }
 }
@@ -133,6 +139,9 @@ pub fn check(call: &Call, recordings: &[&Heard], tolerance: Tolerance) -> Vec<Fi
         (false, false) => add(Kind::Silent, "neither party sent audio".into()),
         (true, false) => add(Kind::OneSided, "the other party sent no audio".into()),
         (false, true) => add(Kind::OneSided, "the recorded party sent no audio".into()),
+    }
+    for fault in recordings.iter().filter_map(|heard| heard.tone_fault.clone()) {
+        found.push(Finding { kind: Kind::Tone, detail: fault });
     }
     found
 }
@@ -198,6 +207,7 @@ mod tests {
             ended: Some(WallTime(to_s * SECOND)),
             recorded_side: true,
             other_side: true,
+            tone_fault: None,
         }
     }
 
@@ -225,6 +235,9 @@ mod tests {
         assert_eq!(kinds(call("u1", "7001", 100, 200), &[one.clone()]), [Kind::LateStart, Kind::Short, Kind::OneSided]);
         one.recorded_side = false;
         assert!(kinds(call("u1", "7001", 100, 200), &[one]).contains(&Kind::Silent));
+        let mut toneless = heard("r", "u1", "7001", 100, 200);
+        toneless.tone_fault = Some("no tone was found".into());
+        assert_eq!(kinds(call("u1", "7001", 100, 200), &[toneless]), [Kind::Tone]);
     }
 
     #[test]

@@ -67,6 +67,23 @@ impl Day {
         }
     }
 
+    /// More is wrong with a call than was known when it was checked.
+    pub fn amend(&mut self, entry: Entry) {
+        for finding in &entry.findings {
+            *self.findings.entry(finding.kind).or_default() += 1;
+        }
+        if let Some(known) = self.calls.iter_mut().find(|known| known.recording == entry.recording) {
+            known.findings.extend(entry.findings);
+            return;
+        }
+        self.good = self.good.saturating_sub(1);
+        if self.calls.len() < MOST_ENTRIES {
+            self.calls.push(entry);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
     /// For the page: `412 calls checked, 410 good; missing 1, one-sided 1`.
     pub fn in_words(&self) -> String {
         let wrong: Vec<String> = self.findings.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect();
@@ -100,6 +117,18 @@ mod tests {
         assert_eq!((day.date.as_str(), day.calls.len()), ("2026-03-02", 2));
         let text = serde_json::to_string(&day).unwrap();
         assert_eq!(serde_json::from_str::<Day>(&text).unwrap(), day, "a restart goes on with it");
+    }
+
+    #[test]
+    fn what_is_found_later_is_added_to_its_call() {
+        let mut day = Day::begin(WallTime(0));
+        let of = |id: &str, kinds: &[Kind]| Entry { recording: Some(id.into()), ..entry(kinds) };
+        day.add(of("a", &[]));
+        day.add(of("b", &[Kind::OneSided]));
+        day.amend(of("a", &[Kind::Tone]));
+        day.amend(of("b", &[Kind::Tone]));
+        assert_eq!(day.in_words(), "2 calls checked, 0 good; one-sided 1, tone 2");
+        assert_eq!(day.calls.iter().map(|call| call.findings.len()).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use nearend::finish::{self, BoxFacts, Finisher, Making, verify_folder};
+use nearend::model::tone::ToneProof;
 use nearend::model::{Recording, RecordingId, Stage, TenantId};
 use nearend::spool::Reader;
 use nearend::spool::driver::open_offline;
@@ -100,23 +101,25 @@ struct Store {
     finished_dir: PathBuf,
     facts: BoxFacts,
     tenants: BTreeMap<TenantId, Making>,
+    tones: Option<Arc<dyn ToneProof>>,
 }
 
 impl Store {
     fn open(arguments: &Arguments) -> Result<Store, String> {
-        let (spool, data_dir, facts, tenants) = match &arguments.data_dir {
-            Some(dir) => (dir.join("spool"), dir.clone(), BoxFacts::default(), BTreeMap::new()),
+        let (spool, data_dir, facts, tenants, tones) = match &arguments.data_dir {
+            Some(dir) => (dir.join("spool"), dir.clone(), BoxFacts::default(), BTreeMap::new(), None),
             None => {
                 let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
                 let config = config::load(&arguments.config).map_err(faults)?.config;
+                let tones = daemon::tone_proof(&config);
                 let facts = BoxFacts { site: config.site.name, geo_location: config.site.geo_location, ..BoxFacts::default() };
                 let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), daemon::making(tenant))).collect();
-                (config.spool.path, config.site.data_dir, facts, tenants)
+                (config.spool.path, config.site.data_dir, facts, tenants, Some(tones))
             }
         };
         let (reader, report) = open_offline(&spool).map_err(|e| e.to_string())?;
         tracing::debug!("read {}: {report}", spool.display());
-        Ok(Store { reader, spool, finished_dir: data_dir.join("finished"), facts, tenants })
+        Ok(Store { reader, spool, finished_dir: data_dir.join("finished"), facts, tenants, tones })
     }
 
     fn all(&self) -> Result<Vec<Recording>, String> {
@@ -183,8 +186,8 @@ impl Store {
         recording.stage = Stage::Ended;
         let (news, mut events) = tokio::sync::mpsc::channel(1);
         let identity = finish::find_identity(&self.spool).map_err(|e| format!("{}: {e}", self.spool.display()))?;
-        let (facts, tenants) = (self.facts.clone(), self.tenants.clone());
-        let config = finish::Config { finished_dir: out.to_path_buf(), facts, tenants, identity: identity.map(Arc::new) };
+        let (facts, tenants, tones) = (self.facts.clone(), self.tenants.clone(), self.tones.clone());
+        let config = finish::Config { finished_dir: out.to_path_buf(), facts, tenants, tones, identity: identity.map(Arc::new) };
         let finisher = Finisher::start(config, Box::new(self.reader.clone()), news).map_err(|e| e.to_string())?;
         finisher.submit(recording);
         let event = events.blocking_recv();

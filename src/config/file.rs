@@ -17,7 +17,8 @@ use super::diagnostic::{Findings, nearest};
 use super::tenant::Recipient;
 use super::value::{Listen, Network, PortRange, Size, Source, Text};
 use super::wan::{Addressing, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
-use crate::model::AudioFormat;
+use crate::model::{AudioFormat, ToneDemand};
+use crate::tones::presets::Preset;
 
 /// A value and its place, if the key is there.
 pub(super) type Key<V> = Option<Spanned<Text<V>>>;
@@ -39,6 +40,7 @@ pub(super) struct File {
     pub(super) calendar: Vec<Spanned<control::raw::Calendar>>,
     pub(super) rule: Vec<Spanned<control::raw::Rule>>,
     pub(super) target: Vec<Spanned<Target>>,
+    pub(super) tone: Tone,
     pub(super) control: Control,
     pub(super) forward: Forward,
     pub(super) web: Web,
@@ -131,6 +133,14 @@ pub(super) struct Forward {
     pub(super) time_zone: Key<Zone>,
 }
 
+/// `[tone]`: which recording tone recordings are to hold.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tone {
+    pub(super) preset: Key<Preset>,
+    pub(super) demand: Key<ToneDemand>,
+}
+
 /// `[control]`: pause, resume and stop, and what the switch is asked.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -150,7 +160,7 @@ pub(super) struct Web {
 }
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.
-const SINGLE: [&str; 7] = ["site", "sip", "rtp", "spool", "control", "forward", "web"];
+const SINGLE: [&str; 8] = ["site", "sip", "rtp", "spool", "tone", "control", "forward", "web"];
 const REPEATED: [&str; 7] = ["tenant", "switch", "tserver", "peer", "calendar", "rule", "target"];
 
 /// Reads the text as far as it can be read; everything that cannot is a finding.

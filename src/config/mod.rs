@@ -20,6 +20,7 @@ mod file;
 mod resolve;
 mod targets;
 pub mod tenant;
+mod tone;
 mod typed;
 pub mod value;
 pub mod wan;
@@ -32,6 +33,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use driver::load;
 pub use resolve::parse;
 pub use tenant::Recipient;
+pub use tone::Tone;
 pub use typed::{
     Access, Config, Control, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target,
     Tenant, Web,

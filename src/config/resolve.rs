@@ -11,6 +11,7 @@ use super::control;
 use super::diagnostic::{Diagnostic, Findings};
 use super::file::{self, File, Key};
 use super::targets::{forward, targets};
+use super::tone;
 use super::typed::{Config, Control, Loaded, Rtp, Sip, Site, Spool, Tenant, Web};
 use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
 use crate::model::{AudioFormat, SwitchId, TenantId};
@@ -88,6 +89,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         calendars: control.calendars,
         rules: control.rules,
         targets: targets(file.target, &site, findings),
+        tone: tone::tone(&file.tone),
         control: services(&file.control, findings),
         forward: forward(&file.forward, findings),
         web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },

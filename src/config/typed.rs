@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::control::Link;
 use super::diagnostic::Diagnostic;
 use super::tenant::Recipient;
+use super::tone::Tone;
 use super::value::{Listen, Network, PortRange, Source, show_duration, show_duration_or_none, show_size, show_size_or_none};
 use super::wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
@@ -49,6 +50,8 @@ pub struct Config {
     /// Where finished recordings go; none: they stay on the box.
     #[serde(rename = "target")]
     pub targets: Vec<Target>,
+    /// Which recording tone recordings are to hold.
+    pub tone: Tone,
     /// Pause, resume and stop, and what the switch is asked.
     pub control: Control,
     /// How fast, when, and to how many targets.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::assurance::report::Entry;
-use crate::assurance::{Call, Day, Heard, Tolerance, check};
+use crate::assurance::{Call, Day, Finding, Heard, Kind, Tolerance, check};
 use crate::clock::Now;
-use crate::model::{MonoTime, Recording, WallTime};
+use crate::model::tone::ChannelTones;
+use crate::model::{MonoTime, Recording, ToneDemand, WallTime};
 
 use super::Daemon;
 
@@ -47,14 +48,17 @@ impl Assurer {
         for finding in &findings {
             tracing::warn!(recording = %recording.id, finding = finding.kind.name(), "not recorded as it should be: {}", finding.detail);
         }
-        self.day.add(Entry {
-            time: now.to_string(),
-            recording: Some(recording.id.to_string()),
-            rule: recording.ruling.as_ref().map(|ruling| ruling.rule.clone()),
-            tenant: recording.tenant.to_string(),
-            findings,
-        });
+        self.day.add(entry(now, recording, findings));
         self.is_dirty = true;
+    }
+
+    /// Looks at the recording tone of one that is finished.
+    fn check_tone(&mut self, now: WallTime, recording: &Recording) -> bool {
+        let Some(detail) = Heard::of(recording).tone_fault else { return false };
+        tracing::warn!(recording = %recording.id, finding = Kind::Tone.name(), "not recorded as it should be: {detail}");
+        self.day.amend(entry(now, recording, vec![Finding { kind: Kind::Tone, detail }]));
+        self.is_dirty = true;
+        true
     }
 
     /// Writes the report when it is time, and begins a new one with each day.
@@ -76,6 +80,16 @@ impl Assurer {
         if self.is_dirty {
             write(&self.folder, &self.day);
         }
+    }
+}
+
+fn entry(now: WallTime, recording: &Recording, findings: Vec<Finding>) -> Entry {
+    Entry {
+        time: now.to_string(),
+        recording: Some(recording.id.to_string()),
+        rule: recording.ruling.as_ref().map(|ruling| ruling.rule.clone()),
+        tenant: recording.tenant.to_string(),
+        findings,
     }
 }
 
@@ -115,6 +129,19 @@ impl Daemon {
     /// A recording is over, and its description is durable.
     pub(super) fn assure(&mut self, now: Now, recording: &Recording) {
         self.assurer.check(now.wall, recording);
+    }
+
+    /// Its files stand: now it is known which tones are in it.
+    pub(super) fn assure_tone(&mut self, now: Now, recording: &Recording) {
+        let Some(tones) = &recording.tones else { return };
+        let sum = |count: fn(&ChannelTones) -> u64| tones.channels.iter().map(count).sum::<u64>();
+        let (found, missing) = (sum(|channel| channel.found), sum(|channel| channel.missing));
+        let is_wrong = self.assurer.check_tone(now.wall, recording);
+        let totals = &mut self.ledger.totals.tones;
+        totals.found += found;
+        totals.missing += missing;
+        totals.demanded += u64::from(tones.demand != ToneDemand::None);
+        totals.failed += u64::from(is_wrong);
     }
 
     pub(super) fn keep_report(&mut self, now: Now) {

@@ -59,7 +59,7 @@ impl Judge {
 }
 
 fn ruling(rule: String, action: Action) -> Ruling {
-    Ruling { rule, retention_class: action.retention_class, partitions: action.partitions }
+    Ruling { rule, retention_class: action.retention_class, partitions: action.partitions, tone: action.tone }
 }
 
 fn rules(config: &Config) -> Rules {

@@ -48,13 +48,14 @@ use crate::cti::Cti;
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
 use crate::forward::Forwarder;
+use crate::model::tone::ToneProof;
 use crate::model::{MonoTime, Recording, RecordingNo, StreamReport};
 use crate::recording::{Calls, SessionKey};
 use crate::sip::session_timer::SessionTimerPolicy;
 use crate::sip::{Listener, SipDriver};
 use crate::spool::{Reader, Spool};
 use crate::web::Status;
-use crate::{finish, forward, recording, rtp, sip, spool, wear, web};
+use crate::{finish, forward, recording, rtp, sip, spool, tones, wear, web};
 
 /// Where the daemon can be reached.
 #[derive(Clone, Debug)]
@@ -236,7 +237,7 @@ impl Daemon {
                 event = self.sip.next() => self.on_sip(Now::read(), event),
                 Some(report) = self.reports.recv() => self.on_report(Now::read(), report),
                 Some(event) = self.spool_events.recv() => self.on_spool(Now::read(), event),
-                Some(event) = self.finish_events.recv() => self.on_finish(event),
+                Some(event) = self.finish_events.recv() => self.on_finish(Now::read(), event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
                 Some(ask) = self.asked.recv() => self.on_ask(Now::read(), ask),
                 Some(loaded) = reloads.recv() => self.reload(loaded),
@@ -378,7 +379,8 @@ fn start_finisher(
     let dir = &config.spool.path;
     let identity = finish::open_identity(dir).map_err(|source| Error::Identity { dir: dir.clone(), source })?;
     let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), making(tenant))).collect();
-    let settings = finish::Config { finished_dir, facts, tenants, identity: Some(Arc::new(identity)) };
+    let settings =
+        finish::Config { finished_dir, facts, tenants, tones: Some(tone_proof(config)), identity: Some(Arc::new(identity)) };
     let finisher = Finisher::start(settings, Box::new(reader), news).map_err(Error::Runtime)?;
     Ok((finisher, events))
 }
@@ -387,6 +389,11 @@ fn start_finisher(
 pub fn making(tenant: &config::Tenant) -> finish::Making {
     let recipients = tenant.recipients.iter().map(|recipient| recipient.0.clone()).collect();
     finish::Making { format: tenant.format, sealing: finish::Sealing::to(recipients) }
+}
+
+/// Who listens for recording tones.
+pub fn tone_proof(config: &Config) -> Arc<dyn ToneProof> {
+    Arc::new(tones::proof::Policy { preset: config.tone.preset, demand: config.tone.demand })
 }
 
 async fn start_web(

@@ -123,11 +123,12 @@ impl Daemon {
         }
     }
 
-    pub(super) fn on_finish(&mut self, event: finish::Event) {
+    pub(super) fn on_finish(&mut self, now: Now, event: finish::Event) {
         self.finish_next();
         match event {
             finish::Event::Finished(recording) => {
                 self.ledger.totals.finished += 1;
+                self.assure_tone(now, &recording);
                 self.describe(recording);
             }
             finish::Event::Failed { id, error, again_in, .. } => {

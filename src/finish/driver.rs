@@ -19,11 +19,13 @@ use super::encode::{Encoded, Routes, audio_end, encode, law, span};
 use super::identity::Identity;
 use super::jobs::{Job, Jobs};
 use super::metadata::{self, BoxFacts, Made, Sealed};
+use super::overhear::{Overheard, recorded_spans};
 use super::seal::{Outlet, Sealing};
 use super::verify::Manifest;
 use crate::clock::Now;
 use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
+use crate::model::tone::{ToneFindings, ToneProof};
 use crate::model::{AudioFormat, BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage, TenantId};
 
 mod folder;
@@ -48,6 +50,8 @@ pub struct Config {
     pub facts: BoxFacts,
     /// How each tenant's files are made; those of a tenant that is not here like those of `default`.
     pub tenants: BTreeMap<TenantId, Making>,
+    /// Who listens for recording tones; none: nobody does.
+    pub tones: Option<Arc<dyn ToneProof>>,
     /// What signs `recording.json`; none: it is not signed.
     pub identity: Option<Arc<Identity>>,
 }
@@ -217,8 +221,9 @@ pub fn finish(
     finished.stage = Stage::Finished;
     let folder = config.finished_dir.join(recording.path());
     files::create_folder(fs, &config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
-    if let Some(files) = already_finished(fs, &folder, recording)? {
+    if let Some((files, tones)) = already_finished(fs, &folder, recording)? {
         finished.files = files;
+        finished.tones = tones.map(Box::new);
         return Ok(finished);
     }
     folder::remove_leftovers(fs, &folder).map_err(file_error(&folder))?;
@@ -229,8 +234,11 @@ pub fn finish(
     let span = span(recording, audio_end(&routes, &mut *blocks));
     let all = (0..blocks.count()).map(|index| blocks.read(index));
     let frames = span.end.0.abs_diff(span.start.0);
-    let (audio, encoded) =
-        write_audio(fs, &folder, &making, recording, frames, |out| encode(recording, &routes, span, all, out))?;
+    let mut listener = config.tones.as_ref().map(|tones| tones.listen(recording, law(recording)));
+    let (audio, encoded) = write_audio(fs, &folder, &making, recording, frames, |out| {
+        encode(recording, &routes, span, all, &mut Overheard { out, listener: listener.as_deref_mut() })
+    })?;
+    finished.tones = listener.map(|listener| Box::new(listener.finish(recorded_spans(&encoded))));
     if let Some(first) = &encoded.first_damage {
         finished.flag(Flag::Damaged);
         warn!(recording = %recording.id, pieces = encoded.damaged, %first, "audio can no longer be read; it is silence now");
@@ -285,8 +293,12 @@ fn write_metadata(
     Ok(vec![made.audio.clone(), details, metadata])
 }
 
-/// The files of a folder that an earlier run finished, just before it could say so. Written again if they are not intact.
-fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -> Result<Option<Vec<FileFact>>, FinishError> {
+/// The files, and what was found of tones, of a folder that an earlier run finished, just before it could say so. Written again if they are not intact.
+fn already_finished(
+    fs: &dyn FileSystem,
+    folder: &Path,
+    recording: &Recording,
+) -> Result<Option<(Vec<FileFact>, Option<ToneFindings>)>, FinishError> {
     let conflict = |found| FinishError::Conflict { path: folder.to_path_buf(), found };
     let json = match folder::read_metadata(fs, folder) {
         Ok(json) => json,
@@ -304,7 +316,7 @@ fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -
     fs.sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
     let digest = files::digest(json.as_slice()).map_err(file_error(folder))?;
     manifest.files.push(fact(METADATA, digest));
-    Ok(Some(manifest.files))
+    Ok(Some((manifest.files, manifest.tones)))
 }
 
 /// Where a file's content is written: sealed on its way, or not.

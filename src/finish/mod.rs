@@ -7,6 +7,7 @@
 //! | [`encode`] | blocks -> frames of two channels, bit by bit as they came |
 //! | [`audio`] | frames -> a file: [`wav`], the head of a G.711 file, or [`ogg_opus`] (RFC 6716, RFC 7845) in [`ogg`] (RFC 3533) |
 //! | [`g711`] | µ-law <-> A-law (ITU-T G.711) |
+//! | [`overhear`] | lets somebody listen for tones on the way |
 //! | [`gaps`] | where a channel is silent, and why |
 //! | [`metadata`] | everything known about the call -> `recording.json` |
 //! | [`seal`] | files only for the tenant's recipients (age) |
@@ -31,6 +32,7 @@ pub mod jobs;
 pub mod metadata;
 pub mod ogg;
 pub mod ogg_opus;
+pub mod overhear;
 pub mod overlay;
 pub mod seal;
 pub mod verify;

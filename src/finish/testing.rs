@@ -57,6 +57,7 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         headers: Vec::new(),
         notes: Vec::new(),
         conversation: None,
+        tones: None,
         files: Vec::new(),
         arrived_at: Vec::new(),
         sessions: Vec::new(),

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::identity::SignatureVerdict;
 use crate::files::Digest;
+use crate::model::ToneFindings;
 use crate::model::recording::FileFact;
 
 /// What `recording.json` says of its folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The recording's id.
     pub id: String,
@@ -19,6 +20,8 @@ pub struct Manifest {
     pub recording_no: u64,
     /// Every other file of the folder.
     pub files: Vec<FileFact>,
+    /// What was found of the recording tone.
+    pub tones: Option<ToneFindings>,
     /// All of it, for the signature.
     pub document: Value,
 }
@@ -36,6 +39,8 @@ struct Document {
 struct Nearend {
     recording_no: u64,
     files: Vec<FileFact>,
+    #[serde(default)]
+    tones: Option<ToneFindings>,
 }
 
 impl Manifest {
@@ -45,12 +50,12 @@ impl Manifest {
     /// What is wrong with it, in words: not JSON, a field missing, or a file name that would leave the folder.
     pub fn read(json: &[u8]) -> Result<Manifest, String> {
         let document: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-        let Document { id, start_time, nearend: Nearend { recording_no, files } } =
+        let Document { id, start_time, nearend: Nearend { recording_no, files, tones } } =
             Document::deserialize(&document).map_err(|e| e.to_string())?;
         let leaves_folder = |name: &str| name.is_empty() || name.starts_with('.') || name.contains('/');
         match files.iter().find(|file| leaves_folder(&file.name)) {
             Some(file) => Err(format!("{:?} is no plain file name", file.name)),
-            None => Ok(Manifest { id, start_time, recording_no, files, document }),
+            None => Ok(Manifest { id, start_time, recording_no, files, tones, document }),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod json;
 pub mod recording;
 pub mod stream;
 pub mod time;
+pub mod tone;
 
 pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
 pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
@@ -24,3 +25,4 @@ pub use json::Json;
 pub use recording::{EndReason, Flag, Leg, LegCounters, Mask, MaskKind, Recording, SavedSession, Stage};
 pub use stream::{Line, Payload, StreamKey, StreamReport};
 pub use time::{MediaTime, MonoTime, RtpTime, WallTime};
+pub use tone::{ToneDemand, ToneFindings, ToneVerdict};

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::block::Law;
 use super::json::Json;
 use super::{
-    CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, WallTime,
+    CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, ToneFindings,
+    WallTime,
 };
 
 /// One recorded call and how far it is on its way.
@@ -72,6 +73,9 @@ pub struct Recording {
     /// What the switch's side knows of the call; none: it knows nothing.
     #[serde(default)]
     pub conversation: Option<Box<Conversation>>,
+    /// What was found of the recording tone, once it is finished.
+    #[serde(default)]
+    pub tones: Option<Box<ToneFindings>>,
     /// The finished files, once there are any, relative to the finished folder.
     #[serde(default)]
     pub files: Vec<FileFact>,
@@ -91,6 +95,9 @@ pub struct Ruling {
     /// Partitions of the archive that it goes to.
     #[serde(default)]
     pub partitions: Vec<String>,
+    /// Preset of the recording tone that it must hold.
+    #[serde(default)]
+    pub tone: Option<String>,
 }
 
 /// A SIP session as it is kept over a restart of the box.

@@ -437,6 +437,7 @@ impl Calls {
             headers: Vec::new(),
             notes: Vec::new(),
             conversation: None,
+            tones: None,
             files: Vec::new(),
             arrived_at: Vec::new(),
             sessions: Vec::new(),

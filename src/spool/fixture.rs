@@ -29,6 +29,7 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         headers: vec![],
         notes: vec![],
         conversation: None,
+        tones: None,
         files: vec![],
         arrived_at: vec![],
         sessions: vec![],

@@ -51,6 +51,7 @@ impl StandIn {
             headers: Vec::new(),
             notes: Vec::new(),
             conversation: None,
+            tones: None,
             files: Vec::new(),
             arrived_at: Vec::new(),
             sessions: Vec::new(),

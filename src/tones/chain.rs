@@ -143,6 +143,7 @@ fn usual_distance(nodes: &[Node], planned: f64) -> Option<f64> {
         .filter(|pair| pair[0].span == pair[1].span && pair[0].is_like(pair[1]))
         .map(|pair| (pair[1].tone.start - pair[0].tone.start) as f64)
         .filter(|distance| *distance > 0.1 * planned)
+        .map(|distance| distance / (distance / planned).round().max(1.0)) // between two of them others may be missing
         .collect();
     distances.sort_by(f64::total_cmp);
     distances.get(distances.len() / 2).copied()

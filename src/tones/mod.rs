@@ -11,6 +11,7 @@
 //! | [`chain`], `refine` | candidates -> the tones, by their rhythm |
 //! | [`player`], [`protocol`] | what the sidecar `nearend-tone` plays, and what is said on its socket |
 //! | [`survey`] | which tone a file holds when nobody says |
+//! | [`proof`] | what every finished recording says of its tones |
 //! | [`verdict`] | what was found against what should be there |
 
 pub mod audio;
@@ -21,6 +22,7 @@ pub mod picture;
 pub mod plan;
 pub mod player;
 pub mod presets;
+pub mod proof;
 pub mod protocol;
 mod refine;
 pub mod resample;

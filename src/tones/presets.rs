@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use super::plan::Rhythm;
 
 const TABLE: &str = include_str!("../../assets/tones/record_tone_presets.csv");
@@ -43,6 +45,20 @@ impl Preset {
     }
 }
 
+/// The one that most countries have.
+impl Default for Preset {
+    fn default() -> Preset {
+        Preset { country: "us", frequency_hz: 1_400, on_ms: 500, off_ms: 15_000 }
+    }
+}
+
+/// By its country.
+impl Serialize for Preset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.country)
+    }
+}
+
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} Hz, {} ms every {} ms", self.country, self.frequency_hz, self.on_ms, self.on_ms + self.off_ms)
@@ -63,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_country_is_found_however_it_is_written() {
-        let us = Preset { country: "us", frequency_hz: 1_400, on_ms: 500, off_ms: 15_000 };
+        let us = Preset::default();
         assert_eq!(Preset::of("US"), Some(us));
         assert_eq!(Preset::of("at").map(|p| (p.on_ms, p.off_ms)), Some((80, 14_920)));
         assert_eq!(Preset::of("country"), None);

@@ -10,6 +10,7 @@ use super::detect::{Candidate, Detector};
 use super::plan::Rhythm;
 use super::presets::Preset;
 use super::synth::{DBM0_OF_FULL_SCALE, FULL_SCALE};
+pub use crate::model::ToneVerdict as Verdict;
 
 const FREQUENCY_TOLERANCE: f64 = 0.015;
 const LENGTH_TOLERANCE: f64 = 0.10;
@@ -66,18 +67,6 @@ impl From<&Candidate> for Measured {
             level_dbm0: rounded(level_dbfs + DBM0_OF_FULL_SCALE),
         }
     }
-}
-
-/// What is to be said of a channel or a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// All tones are there, as they should be.
-    Pass,
-    /// Tones are missing, or not as they should be.
-    Fail,
-    /// There is no tone, and none was asked for.
-    NoTone,
 }
 
 /// One channel.

@@ -49,6 +49,7 @@ impl Collector for Snapshot {
         gauge(&mut to, "calls_checked_today", "Recordings of this day (UTC) that were checked", status.assurance.checked)?;
         let findings = status.assurance.findings.iter().map(|(kind, n)| (("finding", (*kind).to_owned()), *n));
         gauges(&mut to, "call_findings_today", "Recordings of this day that are not as they should be, by finding", findings)?;
+        self.tones(&mut to)?;
         self.media(&mut to)?;
         counter(&mut to, "spool_blocks", "Blocks acknowledged by the spool", totals.blocks)?;
         counter(&mut to, "spool_blocks_dropped", "Blocks lost because the disk did not keep up", totals.blocks_dropped)?;
@@ -65,6 +66,14 @@ impl Collector for Snapshot {
 }
 
 impl Snapshot {
+    fn tones(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let tones = &self.0.totals.tones;
+        counter(to, "tones_found", "Recording tones in finished recordings", tones.found)?;
+        counter(to, "tones_missing", "Recording tones that should have been there", tones.missing)?;
+        counter(to, "tone_recordings_demanded", "Finished recordings that must hold the tone", tones.demanded)?;
+        counter(to, "tone_recordings_failed", "Those of them that do not, or not as they should", tones.failed)
+    }
+
     fn media(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let media = &self.0.totals.media;
         counter(to, "rtp_packets", "RTP packets placed", media.packets)?;

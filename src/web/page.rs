@@ -44,6 +44,13 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
         let device = status.disk.medium.device.as_deref().unwrap_or_default();
         write!(page, "<p class=warn role=alert>Medium {}: {warning}</p>", Text(device))?;
     }
+    if let Some(count) = status.assurance.findings.get("tone").filter(|count| **count > 0) {
+        write!(
+            page,
+            "<p class=warn role=alert>Recording tone: {count} recordings of today do not hold it as they must; the log and the day's \
+             report name them</p>"
+        )?;
+    }
     for (name, refused, trouble) in troubles {
         let class = if refused { "bad" } else { "warn" };
         write!(page, "<p class={class} role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
@@ -199,6 +206,15 @@ mod tests {
         status.disk.medium.warning = Some("replace it soon");
         let page = html(&status);
         assert!(page.contains("<dd>500 d 0 h</dd>") && page.contains("replace it soon"));
+    }
+
+    #[test]
+    fn a_missing_tone_is_an_alarm() {
+        let mut status = Status::default();
+        status.assurance.findings.insert("tone", 0);
+        assert!(!html(&status).contains("Recording tone"));
+        status.assurance.findings.insert("tone", 2);
+        assert!(html(&status).contains("role=alert>Recording tone: 2 recordings of today"));
     }
 
     #[test]

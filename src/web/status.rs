@@ -84,6 +84,22 @@ pub struct Totals {
     pub finish_failures: u64,
     /// Recordings confirmed by every target.
     pub delivered: u64,
+    /// Recording tones of finished recordings.
+    pub tones: Tones,
+}
+
+/// Recording tones of finished recordings.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tones {
+    /// Tones found.
+    pub found: u64,
+    /// Tones that should have been there and were not.
+    pub missing: u64,
+    /// Recordings that must hold the tone.
+    pub demanded: u64,
+    /// Those of them that do not, or not as they should.
+    pub failed: u64,
 }
 
 /// Room on the data disk.

@@ -29,6 +29,7 @@ mod sipp;
 mod site;
 mod stolen;
 mod tone;
+mod tone_proof;
 mod trials;
 mod wan;
 mod wav;

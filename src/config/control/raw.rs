@@ -11,6 +11,7 @@ use super::super::file::{Key, List};
 use super::value::{Days, Link, SipUri};
 use crate::model::{Direction, DnRange, DnType, Side};
 use crate::rules::{DateRange, Hours, Record};
+use crate::tones::presets::Preset;
 
 /// `[[switch]]`.
 #[derive(Default, Deserialize)]
@@ -92,7 +93,7 @@ pub(in crate::config) struct Rule {
     pub(super) attached: Option<Spanned<BTreeMap<String, List<String>>>>,
     pub(super) record: Key<Record>,
     pub(super) side: Key<Side>,
-    pub(super) tone: Key<String>,
+    pub(super) tone: Key<Preset>,
     pub(super) retention_class: Key<String>,
     pub(super) partitions: List<String>,
 }

@@ -132,7 +132,7 @@ fn action(file: &raw::Rule, findings: &mut Findings) -> Action {
     let action = Action {
         record,
         side: given(&file.side),
-        tone: given(&file.tone),
+        tone: given(&file.tone).map(|preset| preset.country.to_owned()),
         retention_class: given(&file.retention_class),
         partitions: entries(&file.partitions, "[[rule]] partitions", findings),
     };

@@ -11,7 +11,7 @@ use crate::finish::align;
 use crate::finish::gaps::{Gap, GapReason, place_of};
 use crate::model::block::Law;
 use crate::model::recording::{Dialect, Digit, FileFact, Note};
-use crate::model::{AudioFormat, Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording};
+use crate::model::{AudioFormat, Channel, EndReason, Flag, Leg, LegNo, Mask, MediaTime, Recording, ToneFindings};
 
 /// The version of this part; it grows when a reader has to know.
 const FORM: u32 = 1;
@@ -42,6 +42,8 @@ pub(super) struct Nearend<'a> {
     masks: Vec<MaskEntry>,
     gaps: Vec<GapEntry>,
     gaps_left_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tones: Option<&'a ToneFindings>,
     damaged_pieces: u64,
     parameters: &'a BTreeMap<String, String>,
     headers: Vec<Header<'a>>,
@@ -78,6 +80,7 @@ impl<'a> Nearend<'a> {
             masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
             gaps: encoded.gaps.gaps.iter().map(|gap| gap_entry(gap, start)).collect(),
             gaps_left_out: encoded.gaps.left_out,
+            tones: recording.tones.as_deref(),
             damaged_pieces: encoded.damaged,
             parameters: &recording.parameters,
             headers: recording.headers.iter().map(|(name, value)| Header { name, value }).collect(),

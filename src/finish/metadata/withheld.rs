@@ -24,6 +24,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         ruling,
         dialect,
         conversation,
+        tones,
         origin,
         started,
         ended,
@@ -50,6 +51,7 @@ pub fn without_personal(recording: &Recording) -> Recording {
         switch,
         ruling,
         dialect,
+        tones, // tells of the recording, not of anyone
         conversation: conversation.map(|conversation| Box::new(links(*conversation))),
         origin,
         started,
