@@ -76,7 +76,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Report> {
     let switch = Switch::start(listener, plan)?;
     let (window, length) = (Duration::from_secs(plan.window), Duration::from_secs(plan.length));
     wait_for("the link to come up", Duration::from_secs(30), || {
-        Ok((machine.metric("nearend_cti_link_up{tserver=\"east\"}")? == 1).then_some(()))
+        // Not there before the page has been renewed once.
+        Ok(machine.metric("nearend_cti_link_up{tserver=\"east\"}").is_ok_and(|up| up == 1).then_some(()))
     })?;
     let mut recorded = record(&machine, plan)?;
     sleep(SETTLE);
