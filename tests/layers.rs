@@ -46,7 +46,8 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 13] = [
+const ONLY_IN: [(&str, &[&str]); 14] = [
+    ("http_auth", &["forward/target/webdav.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
     ("reqwest", &["forward/target/"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),

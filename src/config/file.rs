@@ -114,6 +114,9 @@ pub(super) struct Target {
     pub(super) access_key_file: Key<Secret>,
     pub(super) secret_key_file: Key<Secret>,
     pub(super) part_bytes: Key<Size>,
+    pub(super) url: Key<Url>,
+    pub(super) user: Key<String>,
+    pub(super) password_file: Key<Secret>,
     pub(super) ca_file: Key<Secret>,
     pub(super) timeout: Key<Duration>,
 }

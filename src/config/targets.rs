@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::diagnostic::Findings;
 use super::file;
 use super::resolve::{given, items, span_of};
-use super::typed::{Access, Forward, Place, S3, Site, Target};
+use super::typed::{Access, Forward, Place, S3, Site, Target, WebDav};
 use super::wan::{Kind, Url};
 
 const REGION: &str = "us-east-1";
@@ -37,7 +37,7 @@ pub(super) fn targets(file: Vec<Spanned<file::Target>>, site: &Site, findings: &
         let entry = entry.into_inner();
         let (Some(name), Some(kind)) = (given(&entry.name), given(&entry.kind)) else {
             let missing = missing(&[("name", entry.name.is_none()), ("kind", entry.kind.is_none())]);
-            let message = format!("has no {missing}; expected name = \"…\" and kind = \"dir\" or \"s3\"");
+            let message = format!("has no {missing}; expected name = \"…\" and kind = \"dir\", \"s3\" or \"webdav\"");
             findings.error(span, "[[target]]", message);
             continue;
         };
@@ -60,7 +60,7 @@ type OwnKey<'a> = (&'a str, Option<Range<usize>>, &'a [Kind]);
 
 /// A key that its kind does not have was meant for something.
 fn check_keys(file: &file::Target, kind: Kind, findings: &mut Findings) {
-    let keys: [OwnKey; 11] = [
+    let keys: [OwnKey; 14] = [
         ("path", span_of(&file.path), &[Kind::Dir]),
         ("endpoint", span_of(&file.endpoint), &[Kind::S3]),
         ("bucket", span_of(&file.bucket), &[Kind::S3]),
@@ -70,8 +70,11 @@ fn check_keys(file: &file::Target, kind: Kind, findings: &mut Findings) {
         ("access_key_file", span_of(&file.access_key_file), &[Kind::S3]),
         ("secret_key_file", span_of(&file.secret_key_file), &[Kind::S3]),
         ("part_bytes", span_of(&file.part_bytes), &[Kind::S3]),
-        ("ca_file", span_of(&file.ca_file), &[Kind::S3]),
-        ("timeout", span_of(&file.timeout), &[Kind::S3]),
+        ("url", span_of(&file.url), &[Kind::WebDav]),
+        ("user", span_of(&file.user), &[Kind::WebDav]),
+        ("password_file", span_of(&file.password_file), &[Kind::WebDav]),
+        ("ca_file", span_of(&file.ca_file), &[Kind::S3, Kind::WebDav]),
+        ("timeout", span_of(&file.timeout), &[Kind::S3, Kind::WebDav]),
     ];
     for (name, span, kinds) in &keys {
         if let Some(span) = span.clone().filter(|_| !kinds.contains(&kind)) {
@@ -92,7 +95,25 @@ fn place(file: &file::Target, kind: Kind, span: Range<usize>, findings: &mut Fin
             path.map(|path| Place::Dir { path })
         }
         Kind::S3 => s3(file, span, findings).map(|s3| Place::S3(Box::new(s3))),
+        Kind::WebDav => webdav(file, span, findings).map(Place::WebDav),
     }
+}
+
+fn webdav(file: &file::Target, span: Range<usize>, findings: &mut Findings) -> Option<WebDav> {
+    let Some(url) = given(&file.url) else {
+        findings.error(span, "[[target]]", "has no url; expected url = \"https://…\" for kind = \"webdav\"");
+        return None;
+    };
+    warn_of_open(&url, span_of(&file.url), "[[target]] url", findings);
+    let (user, password_file) = (given(&file.user), given(&file.password_file));
+    if user.is_some() != password_file.is_some() {
+        findings.error(span, "[[target]]", "has only one of user and password_file; expected both, or none");
+    }
+    if user.as_ref().is_some_and(|user| user.contains(':')) {
+        let message = "holds a \":\", which HTTP cannot send (RFC 7617); expected a name without";
+        findings.error(span_of(&file.user).unwrap_or_default(), "[[target]] user", message);
+    }
+    Some(WebDav { url, user, password_file, access: access(file, findings) })
 }
 
 fn s3(file: &file::Target, span: Range<usize>, findings: &mut Findings) -> Option<S3> {
@@ -167,6 +188,7 @@ fn check_target(target: &Target, earlier: &[Target], file: &file::Target, site: 
         let (span, what) = match &target.place {
             Place::Dir { path } => (span_of(&file.path), path.display().to_string()),
             Place::S3(s3) => (span_of(&file.bucket), format!("{}/{}", s3.endpoint, s3.bucket)),
+            Place::WebDav(webdav) => (span_of(&file.url), webdav.url.to_string()),
         };
         let message = format!("{what} is target {:?} already; expected another place", other.name);
         findings.error(span.unwrap_or_default(), "[[target]]", message);
@@ -182,6 +204,7 @@ fn check_target(target: &Target, earlier: &[Target], file: &file::Target, site: 
 fn is_same(a: &Place, b: &Place) -> bool {
     match (a, b) {
         (Place::S3(a), Place::S3(b)) => (&a.endpoint, &a.bucket, &a.prefix) == (&b.endpoint, &b.bucket, &b.prefix),
+        (Place::WebDav(a), Place::WebDav(b)) => a.url == b.url,
         _ => a == b,
     }
 }

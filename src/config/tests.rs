@@ -382,6 +382,20 @@ fn each_kind_of_target_has_its_own_keys() {
 }
 
 #[test]
+fn a_webdav_folder_has_a_user_with_a_password_or_neither() {
+    let dav = "[[target]]\nname = \"d\"\nkind = \"webdav\"\nurl = \"https://dav.example.com/calls/\"\n";
+    let config = parse("n.toml", dav).unwrap().config;
+    let Place::WebDav(resolved) = &config.targets[0].place else { panic!("{config:?}") };
+    assert_eq!((resolved.url.to_string().as_str(), &resolved.user), ("https://dav.example.com/calls", &None));
+    let all = errors(&format!("{dav}user = \"a:b\"\nbucket = \"b\"\n"));
+    assert!(all[0].contains("has only one of user and password_file"), "{all:#?}");
+    assert!(all.iter().any(|error| error.contains(":5:8: [[target]] user: holds a \":\"")), "{all:#?}");
+    assert!(all.iter().any(|error| error.contains("[[target]] bucket: is no key of this kind")), "{all:#?}");
+    let all = errors(&format!("{dav}{}", dav.replace("\"d\"", "\"e\"")));
+    assert!(all[0].contains("is target \"d\" already"), "{all:#?}");
+}
+
+#[test]
 fn rates_and_windows_are_told_with_their_place() {
     let text = "[forward]\nrate = \"2Mbit\"\nwindows = [\"mon-fri 08:00-18:00 512kbit\", \"daily 8-9 closed\"]\ndeliver = \"frist\"\n\
                 [[tenant]]\nid = \"1\"\npriority = \"urgent\"\nshare = 0\n";

@@ -227,6 +227,24 @@ pub enum Place {
     },
     /// A bucket of an S3 server.
     S3(Box<S3>),
+    /// A folder of a WebDAV server.
+    WebDav(WebDav),
+}
+
+/// A folder of a WebDAV server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WebDav {
+    /// Its address.
+    pub url: Url,
+    /// Who logs in; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the password stands; there is one when there is a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<Secret>,
+    /// Certificates and patience.
+    #[serde(flatten)]
+    pub access: Access,
 }
 
 /// A bucket of an S3 server.

@@ -12,6 +12,7 @@ use super::value::{Value, one_of, with_unit};
 pub(super) enum Kind {
     Dir,
     S3,
+    WebDav,
 }
 
 impl Value for Kind {
@@ -19,7 +20,8 @@ impl Value for Kind {
         match text {
             "dir" => Ok(Kind::Dir),
             "s3" => Ok(Kind::S3),
-            _ => Err(one_of(text, &["dir", "s3"])),
+            "webdav" => Ok(Kind::WebDav),
+            _ => Err(one_of(text, &["dir", "s3", "webdav"])),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Addressing, Config, Place, Priority};
 use crate::forward::pace::{Schedule, Window};
 use crate::forward::queue::{Policy, Precedence, Settings};
-use crate::forward::target::{http, s3};
+use crate::forward::target::{http, s3, webdav};
 use crate::forward::{self, Forwarder, Target, TargetKind};
 use crate::model::id::path_component;
 use crate::spool::Reader;
@@ -49,6 +49,11 @@ fn target(target: &config::Target, config: &Config, credentials: Option<&Path>) 
             part_bytes: s3.part_bytes,
             access: access(&s3.access, credentials),
             uploads_dir: config.site.data_dir.join("uploads").join(path_component(&target.name)),
+        }),
+        Place::WebDav(webdav) => TargetKind::WebDav(webdav::Settings {
+            url: webdav.url.to_string(),
+            login: webdav.user.clone().zip(webdav.password_file.as_ref().map(|file| file.path(credentials))),
+            access: access(&webdav.access, credentials),
         }),
     };
     Target { name: target.name.clone(), kind }

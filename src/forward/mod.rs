@@ -7,6 +7,7 @@
 //! | [`pace`] | how fast, and when |
 //! | [`target::dir`] | a directory, local or mounted |
 //! | [`target::s3`] | a bucket of an S3 server |
+//! | [`target::webdav`] | a folder of a WebDAV server |
 //! | [`driver`] | the thread `forward` and two threads per target |
 //!
 //! In: a [`Recording`](crate::model::Recording) at stage `Finished`, its files in the finished folder. Out: the same files at every

@@ -22,6 +22,7 @@ mod rules;
 mod schema;
 mod sealed;
 mod senders;
+mod server;
 mod service;
 mod sidecar;
 mod sipp;

@@ -10,6 +10,7 @@ use crate::files::System;
 use crate::forward::pace::{Lane, Pace};
 use crate::forward::target::http::{LinkError, Throttle};
 use crate::forward::target::s3::S3;
+use crate::forward::target::webdav::WebDav;
 use crate::forward::target::{Delivery, DeliveryError, Target, TargetKind, Verdict, dir};
 
 /// Carries deliveries to one target.
@@ -21,12 +22,18 @@ pub(super) struct Courier {
     /// Made with the first delivery, so that a box without targets in the network has none.
     runtime: Option<Runtime>,
     /// The opened target. One that refuses is opened anew, because its keys may have been changed meanwhile.
-    s3: Option<S3>,
+    open: Option<Open>,
+}
+
+/// A target in the network.
+enum Open {
+    S3(S3),
+    WebDav(WebDav),
 }
 
 impl Courier {
     pub(super) fn new(target: Target, finished_dir: PathBuf, box_name: String, lane: Lane, pace: Arc<Mutex<Pace>>) -> Courier {
-        Courier { target, finished_dir, box_name, throttle: Throttle::new(pace, lane), runtime: None, s3: None }
+        Courier { target, finished_dir, box_name, throttle: Throttle::new(pace, lane), runtime: None, open: None }
     }
 
     /// Delivers all files and checks that they arrived; doing it again is harmless. When another box has delivered its copy of the call under that
@@ -44,7 +51,7 @@ impl Courier {
                 self.throttle.congested();
             }
             if error.verdict() == Verdict::Refused {
-                self.s3 = None;
+                self.open = None;
             }
         }
         result
@@ -58,16 +65,21 @@ impl Courier {
             Some(runtime) => runtime,
             none => none.insert(Builder::new_current_thread().enable_all().build().map_err(no_runtime)?),
         };
-        match &self.target.kind {
-            TargetKind::Dir { .. } => Ok(()), // done above
-            TargetKind::S3(settings) => {
-                let s3 = match &mut self.s3 {
-                    Some(s3) => s3,
-                    none => none.insert(runtime.block_on(async { S3::open(settings, self.throttle.clone()) })?),
-                };
-                runtime.block_on(s3.deliver(&self.finished_dir, delivery))
+        let (kind, throttle) = (&self.target.kind, &self.throttle);
+        runtime.block_on(async {
+            let open = match &mut self.open {
+                Some(open) => open,
+                none => none.insert(match kind {
+                    TargetKind::Dir { .. } => return Ok(()), // done above
+                    TargetKind::S3(settings) => Open::S3(S3::open(settings, throttle.clone())?),
+                    TargetKind::WebDav(settings) => Open::WebDav(WebDav::open(settings, throttle.clone())?),
+                }),
+            };
+            match open {
+                Open::S3(s3) => s3.deliver(&self.finished_dir, delivery).await,
+                Open::WebDav(webdav) => webdav.deliver(&self.finished_dir, delivery).await,
             }
-        }
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::source::Source;
 use super::{DeliveryError, Verdict};
 use crate::clock::Now;
 use crate::forward::pace::{Grant, Lane, Pace};
@@ -236,8 +237,9 @@ impl Http {
     ///
     /// # Errors
     /// There is none.
-    pub async fn send(&self, request: http::Request<Bytes>) -> Result<reqwest::Response, LinkError> {
+    pub(super) async fn send(&self, request: http::Request<impl Into<Content>>) -> Result<reqwest::Response, LinkError> {
         let (head, body) = request.into_parts();
+        let body: Content = body.into();
         let url = head.uri.to_string();
         let url: reqwest::Url =
             url.parse().map_err(|error| LinkError { kind: LinkErrorKind::Connect, text: format!("{url}: {error}") })?;
@@ -246,10 +248,10 @@ impl Http {
 
         let progress = Arc::new(Progress::default());
         progress.moved(Now::read().mono);
-        let in_flight = (body.len() as u64).min(IN_FLIGHT_BYTES);
+        let in_flight = body.bytes().min(IN_FLIGHT_BYTES);
         let mut request = reqwest::Request::new(head.method, url);
         *request.headers_mut() = head.headers;
-        if !body.is_empty() {
+        if body.bytes() > 0 {
             let paced = Paced { rest: body, throttle: self.throttle.clone(), progress: progress.clone(), wait: None };
             *request.body_mut() = Some(reqwest::Body::wrap(paced));
         }
@@ -303,9 +305,57 @@ fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, DeliveryError>
     reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| secret(std::io::Error::other(chain(&error))))
 }
 
+/// What a request sends.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// What is in memory.
+    Memory(Bytes),
+    /// A finished file from this place on, read as it is sent: it may be larger than the memory of the box.
+    File(Arc<Source>, u64),
+}
+
+impl Default for Content {
+    fn default() -> Content {
+        Content::Memory(Bytes::new())
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Content {
+        Content::Memory(bytes)
+    }
+}
+
+impl From<Arc<Source>> for Content {
+    fn from(source: Arc<Source>) -> Content {
+        Content::File(source, 0)
+    }
+}
+
+impl Content {
+    fn bytes(&self) -> u64 {
+        match self {
+            Content::Memory(bytes) => bytes.len() as u64,
+            Content::File(source, from) => source.bytes.saturating_sub(*from),
+        }
+    }
+
+    /// Takes so many bytes off its beginning.
+    fn split_to(&mut self, length: usize) -> Result<Bytes, DeliveryError> {
+        match self {
+            Content::Memory(bytes) => Ok(bytes.split_to(length.min(bytes.len()))),
+            Content::File(source, from) => {
+                let piece = source.read(*from, length as u64)?;
+                *from += piece.len() as u64;
+                Ok(piece)
+            }
+        }
+    }
+}
+
 /// A body that goes out in the pieces that the pace grants.
 struct Paced {
-    rest: Bytes,
+    rest: Content,
     throttle: Throttle,
     progress: Arc<Progress>,
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -313,7 +363,7 @@ struct Paced {
 
 impl Body for Paced {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = DeliveryError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         loop {
@@ -321,15 +371,16 @@ impl Body for Paced {
                 ready!(wait.as_mut().poll(cx));
                 self.wait = None;
             }
-            if self.rest.is_empty() {
+            let want = usize::try_from(self.rest.bytes()).unwrap_or(usize::MAX);
+            if want == 0 {
                 return Poll::Ready(None);
             }
-            let (now, lane, want) = (Now::read(), self.throttle.lane, self.rest.len());
+            let (now, lane) = (Now::read(), self.throttle.lane);
             match self.throttle.with(|pace| pace.take(now, lane, want)) {
                 Grant::Now(length) => {
                     self.progress.moved(now.mono);
                     let piece = self.rest.split_to(length.clamp(1, want));
-                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                    return Poll::Ready(Some(piece.map(Frame::data)));
                 }
                 Grant::At(later) => {
                     self.progress.moved(later);
@@ -340,11 +391,11 @@ impl Body for Paced {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.bytes() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.rest.bytes())
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `dir` | a directory |
 //! | `s3` | a bucket, with uploads that go on after a restart (`uploads`) |
+//! | `webdav` | a folder of a WebDAV server |
 //! | `http` | requests: paced, watched for stalls, their answers read as verdicts |
 //! | `source` | finished files, checked while they are read |
 
@@ -20,6 +21,7 @@ pub mod http;
 pub mod s3;
 mod source;
 mod uploads;
+pub mod webdav;
 
 /// The file that says that a folder is complete; always delivered last.
 const COMPLETE: &str = "recording.json";
@@ -43,6 +45,8 @@ pub enum TargetKind {
     },
     /// A bucket of an S3 server.
     S3(s3::Settings),
+    /// A folder of a WebDAV server.
+    WebDav(webdav::Settings),
 }
 
 /// What has to arrive.

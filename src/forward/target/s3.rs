@@ -113,11 +113,11 @@ impl S3 {
     }
 
     async fn put(&self, finished: &Path, fact: &FileFact, key: &Key) -> Result<(), DeliveryError> {
-        let mut source = Source::open(finished, fact, self.settings.part_bytes)?;
+        let source = Source::open(finished, fact, self.settings.part_bytes)?;
         if self.is_there(key, fact, &source).await?.is_none() {
             let sent = match source.bytes <= self.settings.part_bytes {
-                true => self.put_whole(key, &mut source).await,
-                false => self.put_parts(key, fact, &mut source).await,
+                true => self.put_whole(key, &source).await,
+                false => self.put_parts(key, fact, &source).await,
             };
             // An earlier request may have arrived although its answer did not: what is there decides.
             let taken = sent.as_ref().err().is_some_and(is_taken);
@@ -165,7 +165,7 @@ impl S3 {
         Ok(hex(&sha256.finalize()))
     }
 
-    async fn put_whole(&self, key: &Key, source: &mut Source) -> Result<(), DeliveryError> {
+    async fn put_whole(&self, key: &Key, source: &Source) -> Result<(), DeliveryError> {
         let bytes = source.read(0, source.bytes)?;
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         self.store.put_opts(key, bytes.into(), create).await.map_err(|error| self.failed("PUT", key, &error))?;
@@ -173,7 +173,7 @@ impl S3 {
     }
 
     /// Sends the parts that the server does not have, and has it join them.
-    async fn put_parts(&self, key: &Key, fact: &FileFact, source: &mut Source) -> Result<(), DeliveryError> {
+    async fn put_parts(&self, key: &Key, fact: &FileFact, source: &Source) -> Result<(), DeliveryError> {
         let mut upload = self.begin(key, fact).await?;
         let keep = |upload: &Upload| {
             let error = |error| DeliveryError::Write { path: self.settings.uploads_dir.clone(), error };

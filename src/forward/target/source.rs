@@ -2,7 +2,8 @@
 //! reads files.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -51,11 +52,11 @@ impl Source {
     }
 
     /// So many bytes from `offset`, or what is left of them.
-    pub(super) fn read(&mut self, offset: u64, length: u64) -> Result<Bytes, DeliveryError> {
-        let mut buffer = Vec::with_capacity(usize::try_from(length.min(self.bytes.saturating_sub(offset))).unwrap_or(0));
-        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| (&mut self.file).take(length).read_to_end(&mut buffer));
-        match read {
-            Ok(_) => Ok(buffer.into()),
+    pub(super) fn read(&self, offset: u64, length: u64) -> Result<Bytes, DeliveryError> {
+        let length = length.min(self.bytes.saturating_sub(offset));
+        let mut buffer = vec![0; usize::try_from(length).unwrap_or(0)];
+        match self.file.read_exact_at(&mut buffer, offset) {
+            Ok(()) => Ok(buffer.into()),
             Err(error) => Err(DeliveryError::Read { path: self.path.clone(), error }),
         }
     }
@@ -100,7 +101,7 @@ mod tests {
         std::fs::write(dir.path().join("a"), "abcdefg").unwrap();
         let sha256 = crate::files::digest(b"abcdefg".as_slice()).unwrap().sha256;
         let fact = FileFact { name: "a".into(), bytes: 7, sha256 };
-        let mut source = Source::open(dir.path(), &fact, 3).unwrap();
+        let source = Source::open(dir.path(), &fact, 3).unwrap();
         assert_eq!(source.md5.whole, "7ac66c0f148de9519b8bd264312c4d64");
         let parts = [&b"abc"[..], b"def", b"g"].map(Md5::digest).concat();
         assert_eq!(source.md5.of_parts, format!("{}-3", hex(&Md5::digest(parts))));

@@ -3,6 +3,7 @@
 mod proxy;
 mod s3;
 mod s3_target;
+mod webdav_target;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -159,4 +160,13 @@ pub(crate) fn bucket(dir: &Path, name: &str) -> PathBuf {
     let root = dir.join("server");
     fs::create_dir_all(root.join(name)).unwrap();
     root
+}
+
+/// The same names, each with the same content.
+pub(crate) fn assert_same(found: &[(String, Vec<u8>)], expected: &[(String, Vec<u8>)]) {
+    let shown = |all: &[(String, Vec<u8>)]| -> Vec<(String, usize)> {
+        all.iter().map(|(name, content)| (name.clone(), content.len())).collect()
+    };
+    assert_eq!(shown(found), shown(expected));
+    assert!(found == expected, "something is not what was sent");
 }

@@ -9,17 +9,8 @@ use nearend::forward::{Target, TargetKind};
 
 use super::proxy::{Fault, Proxy};
 use super::s3::S3Server;
-use super::{Sender, bucket};
+use super::{Sender, assert_same, bucket};
 use crate::site::address;
-
-/// The same names, each with the same content.
-fn assert_same(found: &[(String, Vec<u8>)], expected: &[(String, Vec<u8>)]) {
-    let shown = |all: &[(String, Vec<u8>)]| -> Vec<(String, usize)> {
-        all.iter().map(|(name, content)| (name.clone(), content.len())).collect()
-    };
-    assert_eq!(shown(found), shown(expected));
-    assert!(found == expected, "something is not what was sent");
-}
 
 #[test]
 fn small_and_large_files_arrive_once_and_again_is_harmless() {
