@@ -396,6 +396,20 @@ fn a_webdav_folder_has_a_user_with_a_password_or_neither() {
 }
 
 #[test]
+fn events_need_a_broker() {
+    assert_eq!(parse("n.toml", "").unwrap().config.events.broker, None);
+    let config = parse("n.toml", "[events]\nbroker = \"mqtts://b.example.com\"\n").unwrap().config.events;
+    assert_eq!((config.broker.unwrap().port, config.topic.as_str(), config.status_every.as_secs()), (8_883, "nearend", 60));
+    assert!(errors("[events]\nca_file = \"/ca.pem\"\n")[0].contains(":2:11: [events]: has no broker"));
+    let all = errors("[events]\nbroker = \"mqtt://127.0.0.1\"\ntopic = \"a/+/b\"\nuser = \"x\"\nstatus_every = \"0s\"\n");
+    assert!(all[0].contains(":3:9: [events] topic: \"a/+/b\" is no beginning of a topic"), "{all:#?}");
+    assert!(all[1].contains(":4:8: [events]: has only one of user and password_file"), "{all:#?}");
+    assert!(all[2].contains(":5:16: [events] status_every: is too short"), "{all:#?}");
+    let open = parse("n.toml", "[events]\nbroker = \"mqtt://10.0.0.1\"\n").unwrap().warnings;
+    assert!(open[0].to_string().contains("is not encrypted"), "{open:#?}");
+}
+
+#[test]
 fn rates_and_windows_are_told_with_their_place() {
     let text = "[forward]\nrate = \"2Mbit\"\nwindows = [\"mon-fri 08:00-18:00 512kbit\", \"daily 8-9 closed\"]\ndeliver = \"frist\"\n\
                 [[tenant]]\nid = \"1\"\npriority = \"urgent\"\nshare = 0\n";
