@@ -36,7 +36,7 @@ pub(super) fn events(file: &file::Events, findings: &mut Findings) -> Events {
 }
 
 fn check_broker(events: &Events, file: &file::Events, findings: &mut Findings) {
-    let others = [&file.password_file, &file.ca_file].map(span_of).into_iter().chain([span_of(&file.user), span_of(&file.topic)]);
+    let others = [span_of(&file.user), span_of(&file.password_file), span_of(&file.ca_file)].into_iter();
     match &events.broker {
         None => {
             if let Some(span) = others.flatten().min_by_key(|span| span.start) {

@@ -130,7 +130,7 @@ fn a_misspelt_key_and_a_misspelt_table_name_the_nearest() {
     );
     assert!(
         table.ends_with(
-            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [control], [forward], [web]; did you mean [sip]?"
+            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [control], [forward], [events], [web]; did you mean [sip]?"
         ),
         "{table}"
     );
