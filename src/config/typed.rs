@@ -13,7 +13,7 @@ use super::control::Link;
 use super::diagnostic::Diagnostic;
 use super::tenant::Recipient;
 use super::value::{Listen, Network, PortRange, Source, show_duration, show_duration_or_none, show_size, show_size_or_none};
-use super::wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
+use super::wan::{Addressing, BrokerUrl, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub control: Control,
     /// How fast, when, and to how many targets.
     pub forward: Forward,
+    /// Who is told what happens.
+    pub events: Events,
     /// The status page.
     pub web: Web,
 }
@@ -298,6 +300,28 @@ pub struct Forward {
     /// The zone of these times; none: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<Zone>,
+}
+
+/// Who is told what happens.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Events {
+    /// The MQTT broker; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker: Option<BrokerUrl>,
+    /// Where its topics begin.
+    pub topic: String,
+    /// Who logs in; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the password stands; there is one when there is a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<Secret>,
+    /// Certificates that are trusted beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Secret>,
+    /// How often the status is told when nothing changes.
+    #[serde(serialize_with = "show_duration")]
+    pub status_every: Duration,
 }
 
 /// Pause, resume and stop, and what the switch is asked.

@@ -179,6 +179,7 @@ impl Daemon {
             targets: self.ledger.targets.clone(),
             tservers: self.cti.links().into_iter().map(tserver).collect(),
         };
+        self.teller.look(now, &status);
         self.status.send_replace(status);
     }
 
