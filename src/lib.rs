@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! INVITE ──► sip ──► session ──► recording ──► rtp ──► spool ──► finish ──► forward ──► data centre
-//!            message  dialect     one call:     sockets  segments  legs ->     upload      dir
-//!            dialog   MSR,SIPREC  legs, state,  timeline + sled    stereo file
+//!            message  dialect     one call:     sockets  segments  legs ->     upload      S3, WebDAV
+//!            dialog   MSR,SIPREC  legs, state,  timeline + sled    stereo file             or dir
 //!                                 masks                  ledger    + json
 //! ```
 //!
@@ -25,6 +25,7 @@
 //! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`assurance`] | was everything recorded that should have been: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
+//! | [`events`] | tells the data centre over MQTT what happens: a side door | events |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
 //!
@@ -39,6 +40,7 @@ pub mod clock;
 pub mod config;
 pub mod cti;
 pub mod daemon;
+pub mod events;
 pub mod files;
 pub mod finish;
 pub mod forward;

@@ -11,13 +11,14 @@ use std::path::Path;
 
 /// What a station may use beside itself, `model` and the standard library's pure parts. Data flows to the right in
 /// src/lib.rs; a station that is not named here may use no other.
-const MAY_USE: [(&str, &[&str]); 6] = [
+const MAY_USE: [(&str, &[&str]); 7] = [
     ("config", &["rules", "tones"]), // reads rules, and says where one stands that cannot match; knows the tones of countries
     ("cti", &["rules"]),             // asks whom to have recorded
     ("session", &["sip"]),           // reads SIP requests and SDP as an offer of legs
     ("recording", &["session"]),     // takes what a session offers
     ("forward", &["files"]),         // writes as finish does
     ("finish", &["files"]),
+    ("events", &["files"]),
 ];
 
 /// Files and folders directly under src/ that are no stations: they join, or are joined by, everything.
@@ -46,7 +47,8 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 14] = [
+const ONLY_IN: [(&str, &[&str]); 15] = [
+    ("rumqttc", &["events/driver/connection.rs"]),
     ("http_auth", &["forward/target/webdav.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
     ("reqwest", &["forward/target/"]),

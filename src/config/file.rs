@@ -16,7 +16,7 @@ use super::control;
 use super::diagnostic::{Findings, nearest};
 use super::tenant::Recipient;
 use super::value::{Listen, Network, PortRange, Size, Source, Text};
-use super::wan::{Addressing, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
+use super::wan::{Addressing, BrokerUrl, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::{AudioFormat, ToneDemand};
 use crate::tones::presets::Preset;
 
@@ -43,6 +43,7 @@ pub(super) struct File {
     pub(super) tone: Tone,
     pub(super) control: Control,
     pub(super) forward: Forward,
+    pub(super) events: Events,
     pub(super) web: Web,
 }
 
@@ -141,6 +142,18 @@ pub(super) struct Tone {
     pub(super) demand: Key<ToneDemand>,
 }
 
+/// `[events]`: who is told what happens.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Events {
+    pub(super) broker: Key<BrokerUrl>,
+    pub(super) topic: Key<String>,
+    pub(super) user: Key<String>,
+    pub(super) password_file: Key<Secret>,
+    pub(super) ca_file: Key<Secret>,
+    pub(super) status_every: Key<Duration>,
+}
+
 /// `[control]`: pause, resume and stop, and what the switch is asked.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -160,7 +173,7 @@ pub(super) struct Web {
 }
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.
-const SINGLE: [&str; 8] = ["site", "sip", "rtp", "spool", "tone", "control", "forward", "web"];
+const SINGLE: [&str; 9] = ["site", "sip", "rtp", "spool", "tone", "control", "forward", "events", "web"];
 const REPEATED: [&str; 7] = ["tenant", "switch", "tserver", "peer", "calendar", "rule", "target"];
 
 /// Reads the text as far as it can be read; everything that cannot is a finding.

@@ -16,6 +16,7 @@
 mod control;
 pub mod diagnostic;
 mod driver;
+mod events;
 mod file;
 mod resolve;
 mod targets;
@@ -35,8 +36,8 @@ pub use resolve::parse;
 pub use tenant::Recipient;
 pub use tone::Tone;
 pub use typed::{
-    Access, Config, Control, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer, Target,
-    Tenant, Web,
+    Access, Config, Control, Events, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer,
+    Target, Tenant, Web,
 };
 pub use value::{Listen, Network, PortRange, Source, Transport};
-pub use wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
+pub use wan::{Addressing, BrokerUrl, Policy, Priority, Rate, Secret, Url, Window, Zone};

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::control;
 use super::diagnostic::{Diagnostic, Findings};
+use super::events::events;
 use super::file::{self, File, Key};
 use super::targets::{forward, targets};
 use super::tone;
@@ -92,6 +93,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         tone: tone::tone(&file.tone),
         control: services(&file.control, findings),
         forward: forward(&file.forward, findings),
+        events: events(&file.events, findings),
         web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
         site,
         rtp,

@@ -130,7 +130,7 @@ fn a_misspelt_key_and_a_misspelt_table_name_the_nearest() {
     );
     assert!(
         table.ends_with(
-            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [tone], [control], [forward], [web]; did you mean [sip]?"
+            "[[tenant]], [[switch]], [[tserver]], [[peer]], [[calendar]], [[rule]], [[target]], [tone], [control], [forward], [events], [web]; did you mean [sip]?"
         ),
         "{table}"
     );
@@ -393,6 +393,20 @@ fn a_webdav_folder_has_a_user_with_a_password_or_neither() {
     assert!(all.iter().any(|error| error.contains("[[target]] bucket: is no key of this kind")), "{all:#?}");
     let all = errors(&format!("{dav}{}", dav.replace("\"d\"", "\"e\"")));
     assert!(all[0].contains("is target \"d\" already"), "{all:#?}");
+}
+
+#[test]
+fn events_need_a_broker() {
+    assert_eq!(parse("n.toml", "").unwrap().config.events.broker, None);
+    let config = parse("n.toml", "[events]\nbroker = \"mqtts://b.example.com\"\n").unwrap().config.events;
+    assert_eq!((config.broker.unwrap().port, config.topic.as_str(), config.status_every.as_secs()), (8_883, "nearend", 60));
+    assert!(errors("[events]\nca_file = \"/ca.pem\"\n")[0].contains(":2:11: [events]: has no broker"));
+    let all = errors("[events]\nbroker = \"mqtt://127.0.0.1\"\ntopic = \"a/+/b\"\nuser = \"x\"\nstatus_every = \"0s\"\n");
+    assert!(all[0].contains(":3:9: [events] topic: \"a/+/b\" is no beginning of a topic"), "{all:#?}");
+    assert!(all[1].contains(":4:8: [events]: has only one of user and password_file"), "{all:#?}");
+    assert!(all[2].contains(":5:16: [events] status_every: is too short"), "{all:#?}");
+    let open = parse("n.toml", "[events]\nbroker = \"mqtt://10.0.0.1\"\n").unwrap().warnings;
+    assert!(open[0].to_string().contains("is not encrypted"), "{open:#?}");
 }
 
 #[test]

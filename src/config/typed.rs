@@ -14,7 +14,7 @@ use super::diagnostic::Diagnostic;
 use super::tenant::Recipient;
 use super::tone::Tone;
 use super::value::{Listen, Network, PortRange, Source, show_duration, show_duration_or_none, show_size, show_size_or_none};
-use super::wan::{Addressing, Policy, Priority, Rate, Secret, Url, Window, Zone};
+use super::wan::{Addressing, BrokerUrl, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub control: Control,
     /// How fast, when, and to how many targets.
     pub forward: Forward,
+    /// Who is told what happens.
+    pub events: Events,
     /// The status page.
     pub web: Web,
 }
@@ -185,6 +187,12 @@ pub struct TServer {
     /// Where it is when the primary does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<Link>,
+    /// Certificates that those of its TLS addresses must be signed by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Secret>,
+    /// Name that they must carry; none: the host of the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_name: Option<String>,
     /// The DNs to monitor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<MonitoredDn>,
@@ -295,6 +303,28 @@ pub struct Forward {
     /// The zone of these times; none: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<Zone>,
+}
+
+/// Who is told what happens.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Events {
+    /// The MQTT broker; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker: Option<BrokerUrl>,
+    /// Where its topics begin.
+    pub topic: String,
+    /// Who logs in; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the password stands; there is one when there is a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<Secret>,
+    /// Certificates that are trusted beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Secret>,
+    /// How often the status is told when nothing changes.
+    #[serde(serialize_with = "show_duration")]
+    pub status_every: Duration,
 }
 
 /// Pause, resume and stop, and what the switch is asked.

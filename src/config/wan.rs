@@ -128,6 +128,52 @@ impl fmt::Display for Url {
     }
 }
 
+/// The address of an MQTT broker: `mqtts://broker.example.com:8883`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Name or address.
+    pub host: String,
+    /// Port; 8883 with TLS, 1883 without, where none is given.
+    pub port: u16,
+}
+
+impl BrokerUrl {
+    /// Whether everybody on the way can read what is sent there.
+    pub fn is_open(&self) -> bool {
+        !self.tls && self.host != "localhost" && !self.host.starts_with("127.")
+    }
+}
+
+impl Value for BrokerUrl {
+    fn read(text: &str) -> Result<BrokerUrl, String> {
+        const EXPECTED: &str = "expected an address such as \"mqtts://broker.example.com:8883\"";
+        let (tls, rest) = match text.split_once("://") {
+            Some(("mqtts", rest)) => (true, rest),
+            Some(("mqtt", rest)) => (false, rest),
+            Some(_) => return Err(format!("{text:?} has an unknown scheme; {EXPECTED}")),
+            None => return Err(format!("{text:?} names no scheme; {EXPECTED}; did you mean \"mqtts://{text}\"?")),
+        };
+        let rest = rest.trim_end_matches('/');
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)),
+            None => (rest, Some(if tls { 8_883 } else { 1_883 })),
+        };
+        let is_odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
+        match port {
+            Some(port) if !host.is_empty() && !host.contains(is_odd) => Ok(BrokerUrl { tls, host: host.into(), port }),
+            _ => Err(format!("{text:?} is no address of a broker; {EXPECTED}")),
+        }
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", if self.tls { "mqtts" } else { "mqtt" }, self.host, self.port)
+    }
+}
+
 /// Where a secret stands: in a file, or in one of systemd's credentials (`LoadCredential=`), which are files, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
@@ -287,7 +333,7 @@ macro_rules! written_as_shown {
         }
     )*};
 }
-written_as_shown!(Url, Secret, Rate, Window, Zone);
+written_as_shown!(Url, BrokerUrl, Secret, Rate, Window, Zone);
 
 #[cfg(test)]
 mod tests {
@@ -330,6 +376,21 @@ mod tests {
         assert!(Url::read("https://me:secret@host").unwrap_err().contains("keys of their own"));
         for text in ["ftp://host", "https://", "https://:80", "https://a b", "https://host/?x"] {
             assert!(Url::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn brokers_have_the_usual_ports() {
+        for (text, shown) in [
+            ("mqtts://b.example.com", "mqtts://b.example.com:8883"),
+            ("mqtt://127.0.0.1/", "mqtt://127.0.0.1:1883"),
+            ("mqtt://10.0.0.1:1884", "mqtt://10.0.0.1:1884"),
+        ] {
+            assert_eq!(BrokerUrl::read(text).unwrap().to_string(), shown);
+        }
+        assert!(BrokerUrl::read("mqtt://10.0.0.1").unwrap().is_open());
+        for text in ["b.example.com", "http://b", "mqtt://", "mqtt://b:0", "mqtt://b:x", "mqtt://me@b", "mqtt://b/path"] {
+            assert!(BrokerUrl::read(text).is_err(), "{text}");
         }
     }
 

@@ -20,6 +20,7 @@
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
+//! | `telling` | what the data centre is told over MQTT |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 //! | `wan` | what the forwarder goes by |
 
@@ -30,6 +31,7 @@ mod keeping;
 mod pipeline;
 mod publish;
 mod signalling;
+mod telling;
 mod wan;
 
 use std::collections::{BTreeMap, HashMap};
@@ -161,6 +163,7 @@ struct Daemon {
     wear: wear::driver::Watch,
     cti: Cti,
     cti_events: mpsc::Receiver<crate::cti::Event>,
+    teller: telling::Teller,
     asked: mpsc::Receiver<web::driver::calls::Ask>,
     started: Now,
     /// systemd waits for signs of life.
@@ -181,6 +184,7 @@ impl Daemon {
         let sip = start_sip(&config)?;
         let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
         let (cti, cti_events) = Cti::start(cti::tservers(&config), cti::settings(&config));
+        let teller = telling::Teller::start(&config).map_err(Error::Runtime)?;
         let (asks, asked) = mpsc::channel(QUEUE);
         let (status, watched) = watch::channel(Status::default());
         let web = start_web(&config, watched, asks).await?;
@@ -210,6 +214,7 @@ impl Daemon {
             wear,
             cti,
             cti_events,
+            teller,
             asked,
             started,
             watched: sd_notify::watchdog_enabled().is_some(),
@@ -304,6 +309,7 @@ impl Daemon {
         self.finisher.stop();
         self.forwarder.stop();
         self.assurer.close();
+        self.teller.stop();
         tracing::info!("stopped");
     }
 }

@@ -176,6 +176,7 @@ impl Daemon {
                 if delivered {
                     self.ledger.totals.delivered += 1;
                     recording.stage = recording.stage.max(Stage::Delivered);
+                    self.teller.delivered(Now::read(), &recording);
                 }
                 self.describe(Box::new(recording));
             }

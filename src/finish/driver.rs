@@ -25,7 +25,7 @@ use super::verify::Manifest;
 use crate::clock::Now;
 use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
-use crate::model::tone::{ToneFindings, ToneProof};
+use crate::model::tone::ToneProof;
 use crate::model::{AudioFormat, BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage, TenantId};
 
 mod folder;
@@ -221,9 +221,9 @@ pub fn finish(
     finished.stage = Stage::Finished;
     let folder = config.finished_dir.join(recording.path());
     files::create_folder(fs, &config.finished_dir, &recording.path()).map_err(file_error(&folder))?;
-    if let Some((files, tones)) = already_finished(fs, &folder, recording)? {
-        finished.files = files;
-        finished.tones = tones.map(Box::new);
+    if let Some(manifest) = already_finished(fs, &folder, recording)? {
+        finished.files = manifest.files;
+        finished.tones = manifest.tones.map(Box::new);
         return Ok(finished);
     }
     folder::remove_leftovers(fs, &folder).map_err(file_error(&folder))?;
@@ -293,12 +293,8 @@ fn write_metadata(
     Ok(vec![made.audio.clone(), details, metadata])
 }
 
-/// The files, and what was found of tones, of a folder that an earlier run finished, just before it could say so. Written again if they are not intact.
-fn already_finished(
-    fs: &dyn FileSystem,
-    folder: &Path,
-    recording: &Recording,
-) -> Result<Option<(Vec<FileFact>, Option<ToneFindings>)>, FinishError> {
+/// What is in a folder that an earlier run finished, just before it could say so. Written again if it is not intact.
+fn already_finished(fs: &dyn FileSystem, folder: &Path, recording: &Recording) -> Result<Option<Manifest>, FinishError> {
     let conflict = |found| FinishError::Conflict { path: folder.to_path_buf(), found };
     let json = match folder::read_metadata(fs, folder) {
         Ok(json) => json,
@@ -316,7 +312,7 @@ fn already_finished(
     fs.sync_folder(folder).map_err(file_error(folder))?; // that run may have been cut off before it did
     let digest = files::digest(json.as_slice()).map_err(file_error(folder))?;
     manifest.files.push(fact(METADATA, digest));
-    Ok(Some((manifest.files, manifest.tones)))
+    Ok(Some(manifest))
 }
 
 /// Where a file's content is written: sealed on its way, or not.

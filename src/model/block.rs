@@ -97,6 +97,14 @@ impl Block {
         at - start
     }
 
+    /// Takes back what lies at sample `from` and behind.
+    pub fn cut(&mut self, from: usize) {
+        self.runs.retain(|run| usize::from(run.start) < from);
+        if let Some(last) = self.runs.last_mut() {
+            last.len = last.len.min((from - usize::from(last.start)) as u16); // it begins before `from`, and its end fits u16
+        }
+    }
+
     /// Adds `from..to`, which no run covers, before run `i`; false when there is no room for a further run.
     fn cover(&mut self, i: usize, from: usize, to: usize) -> bool {
         let len = (to - from) as u16; // at most BLOCK_BYTES
@@ -212,6 +220,20 @@ mod tests {
         assert_eq!(block.place(MAX_RUNS * 100, &[7; 50]), 0);
         assert_eq!(block.place(50, &[7; 50]), 50, "joining two runs needs no further one");
         assert_eq!(block.place(MAX_RUNS * 100, &[7; 50]), 50);
+    }
+
+    #[test]
+    fn a_cut_takes_back_what_is_behind_it() {
+        let mut block = empty();
+        [0, 1_000, 2_000].into_iter().for_each(|start| assert_eq!(block.place(start, &[7; 160]), 160));
+        block.cut(2_500);
+        assert_eq!(runs(&block), [(0, 160), (1_000, 1_160), (2_000, 2_160)]);
+        block.cut(1_080);
+        assert_eq!(runs(&block), [(0, 160), (1_000, 1_080)]);
+        block.cut(1_000);
+        assert_eq!(runs(&block), [(0, 160)]);
+        block.cut(0);
+        assert_eq!(runs(&block), []);
     }
 
     proptest! {

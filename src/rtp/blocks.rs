@@ -128,6 +128,14 @@ impl OpenBlocks {
         self.written = self.written.max(number);
     }
 
+    /// Takes back what lies at a place and behind it, as far as it is not written.
+    pub fn cut(&mut self, at: MediaTime) {
+        let (number, start) = split(at).unwrap_or((BlockNo(0), 0)); // before the line's zero: all; 68 years are never reached
+        for block in self.open.iter_mut().filter(|block| block.number >= number) {
+            block.cut(if block.number == number { start } else { 0 });
+        }
+    }
+
     /// Index of the open block of that number and law; opens one. Blocks of both laws may be open side by side, so a sender
     /// that alternates between the two costs two blocks per half-second, not one per packet.
     fn open_block(&mut self, number: BlockNo, law: Law, pool: &mut Pool) -> Option<usize> {

@@ -258,7 +258,7 @@ impl Stream {
     }
 
     fn apply_changes(&mut self, now: MonoTime, pool: &mut Pool) {
-        while let Some((_, change)) = self.changes.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((at, change)) = self.changes.pop_front_if(|(at, _)| *at <= now) {
             if let Some(remote) = change.remote
                 && self.source.renegotiate(remote.rtp)
             {
@@ -266,7 +266,11 @@ impl Stream {
             }
             self.payloads = change.payloads.unwrap_or(self.payloads);
             match change.paused {
-                Some(true) if !self.paused => self.drop_held(pool),
+                Some(true) if !self.paused => {
+                    self.drop_held(pool);
+                    // What came just before may reach into the pause: by a packet, or further when the first one was late.
+                    self.blocks.cut(self.timeline.at(at));
+                }
                 Some(false) if self.paused => self.timeline.resume(),
                 _ => {}
             }

@@ -134,13 +134,13 @@ fn essence(recording: &Arrived) -> Value {
     })
 }
 
-/// Nothing that was said within a pause is in the file. The packet that arrived just before it may reach 20 ms into it.
+/// Nothing is in the file within a pause. Masks are in whole milliseconds.
 pub(crate) fn check_masks(recording: &Arrived) {
     let masks = recording.json["nearend"]["masks"].as_array().unwrap();
     let at = |mask: &Value| mask["startMs"].as_u64().unwrap() as usize * 8;
     for mask in masks.iter().filter(|mask| mask["type"] == "paused") {
         let ends = masks.iter().filter(|end| end["type"] == "resume" && end["leg"] == mask["leg"]).map(at);
-        let (from, to) = (at(mask) + 21 * 8, ends.filter(|end| *end > at(mask)).min().unwrap());
+        let (from, to) = (at(mask) + 8, ends.filter(|end| *end > at(mask)).min().unwrap());
         let channel = recording.json["nearend"]["legs"].as_array().unwrap().iter().find(|leg| leg["no"] == mask["leg"]);
         let channel = usize::from(channel.unwrap()["channel"] == 2);
         let heard = recording.wav().channels[channel][from..to].iter().filter(|code| **code != 0xFF).count();

@@ -10,6 +10,7 @@ mod demo;
 mod devices;
 mod disk;
 mod docs;
+mod events;
 mod faults;
 mod geo;
 mod load;

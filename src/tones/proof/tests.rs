@@ -110,7 +110,7 @@ fn a_rule_demands_its_own_tone() {
 
 #[test]
 fn what_was_not_recorded_is_not_missed() {
-    let spans = [vec![0..80_000], vec![0..120_000, 240_000..320_000]];
+    let spans = [std::iter::once(0..80_000).collect(), vec![0..120_000, 240_000..320_000]];
     let findings = findings_of(policy(ToneDemand::Both), &recording(1, "a", 40_000), Law::Pcmu, [&[], &[200, 31_200]], spans);
     assert_eq!(findings.channels[0].verdict, ToneVerdict::NoTone, "ten seconds may hold none");
     assert_eq!((findings.channels[1].found, findings.channels[1].missing), (2, 0), "{findings:?}");
