@@ -51,7 +51,7 @@ const ONLY_IN: [(&str, &[&str]); 15] = [
     ("rumqttc", &["events/driver/connection.rs"]),
     ("http_auth", &["forward/target/webdav.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
-    ("reqwest", &["forward/target/"]),
+    ("reqwest", &["forward/target/", "tones/driver.rs"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
     ("rppal", &["panel/driver.rs"]),

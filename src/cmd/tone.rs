@@ -9,8 +9,11 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use nearend::tones::audio::{self, WavHead};
+use nearend::tones::driver;
 use nearend::tones::picture::{Panel, draw};
-use nearend::tones::plan::{Chan1Source, Chan2Source, Consent, Options, Party, Plan, Situation, spans};
+use nearend::tones::plan::{
+    Chan1Source, Chan2Source, Consent, NoTone, Options, Parameters, Party, Plan, Rhythm, Situation, spans,
+};
 use nearend::tones::presets::Preset;
 use nearend::tones::resample::Resampler;
 use nearend::tones::survey::Survey;
@@ -41,8 +44,14 @@ enum Command {
 #[derive(Args)]
 struct Render {
     /// The tone of a country: us, de, uk …
-    #[arg(long, value_parser = preset)]
-    preset: Preset,
+    #[arg(long, value_parser = preset, required_unless_present = "audiosrc")]
+    preset: Option<Preset>,
+    /// A tone of one's own instead: http://…, https://… or file:///… of a WAV or MP3 file
+    #[arg(long, value_name = "URI", conflicts_with = "preset", requires = "tonesilenceduration")]
+    audiosrc: Option<String>,
+    /// Milliseconds between two of them
+    #[arg(long, value_name = "MS", requires = "audiosrc")]
+    tonesilenceduration: Option<String>,
     /// Length of the call
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=1800))]
     seconds: u32,
@@ -86,6 +95,7 @@ struct Check {
 
 const EXAMPLES: &str = "Examples:
   nearend tone render --preset us --seconds 60 --out bench --chan1 otherdnhears --json
+  nearend tone render --audiosrc file:///opt/tone.mp3 --tonesilenceduration 15000 --out bench
   nearend tone render --preset de --out bench --speech talk.wav --recorddn-hears false --pause 20:10
   nearend tone check bench/channel-1.wav
   nearend tone play --preset us --tones 3
@@ -138,11 +148,15 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 
 #[derive(Serialize)]
 struct Rendered {
-    preset: &'static str,
-    frequency_hz: u32,
-    on_ms: u32,
-    off_ms: u32,
-    level_dbm0: f64,
+    /// None: a custom tone.
+    preset: Option<&'static str>,
+    /// Why there is no tone; none: there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_tone: Option<String>,
+    frequency_hz: Option<u32>,
+    on_ms: u64,
+    off_ms: u64,
+    level_dbm0: Option<f64>,
     all_party_consent: bool,
     one_party_consent: bool,
     tones_at_ms: Vec<u64>,
@@ -171,7 +185,8 @@ impl Render {
                 Chan2::RecordDnHears => Chan2Source::RecordDnHears,
             },
         };
-        let plan = Plan { rhythm: Ok(self.preset.rhythm()), options };
+        let (rhythm, tone) = self.tone()?;
+        let plan = Plan { rhythm, options };
         let length = self.seconds as usize * audio::RATE_HZ as usize;
         let speech = self.speech.as_deref().map_or(Ok([Vec::new(), Vec::new()]), |file| in_turns(file, length))?;
         let mut pauses: Vec<_> =
@@ -180,9 +195,26 @@ impl Render {
         if pauses.windows(2).any(|pair| pair[0].end > pair[1].start) {
             return Err("--pause: pauses overlap; expected one to end before the next begins".into());
         }
-        let tone = synth::tone(f64::from(self.preset.frequency_hz), self.preset.on_ms as usize * 8, self.level);
         let call = Call { plan: &plan, tone: &tone, speech: [&speech[0], &speech[1]], length, pauses: &pauses };
         self.write(&plan, &call, &call.render(), json)
+    }
+
+    /// The tone and its rhythm, or why there is none.
+    fn tone(&self) -> Result<(Result<Rhythm, NoTone>, Vec<i16>), String> {
+        if let Some(preset) = self.preset {
+            let tone = synth::tone(f64::from(preset.frequency_hz), preset.on_ms as usize * 8, self.level);
+            return Ok((Ok(preset.rhythm()), tone));
+        }
+        let parameters = Parameters { audiosrc: self.audiosrc.clone(), tonesilenceduration: self.tonesilenceduration.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let mut tone = Vec::new();
+        let rhythm = parameters.rhythm(|uri| {
+            let fetched = runtime.block_on(driver::fetch(uri, None)).map_err(|error| error.to_string())?;
+            tone = fetched.iter().map(|sample| synth::to_sample(f64::from(*sample))).collect();
+            Ok(tone.len() as u64)
+        });
+        runtime.shutdown_background(); // a file system that hangs is not waited for
+        Ok((rhythm, tone))
     }
 
     fn write(&self, plan: &Plan, call: &Call, signals: &Signals, json: bool) -> Result<(), String> {
@@ -208,14 +240,16 @@ impl Render {
         }
         let expected = |tone: bool| if tone { tones.as_slice() } else { &[] };
         let panels = all.map(|(name, samples, tone)| Panel { name, samples, expected: expected(tone) });
+        let title = self.preset.map(|preset| preset.to_string()).or(self.audiosrc.clone()).unwrap_or_default();
         let picture = self.out.join("picture.svg");
-        std::fs::write(&picture, draw(&self.preset.to_string(), &panels)).map_err(fault(&picture))?;
+        std::fs::write(&picture, draw(&title, &panels)).map_err(fault(&picture))?;
         let rendered = Rendered {
-            preset: self.preset.country,
-            frequency_hz: self.preset.frequency_hz,
-            on_ms: self.preset.on_ms,
-            off_ms: self.preset.off_ms,
-            level_dbm0: self.level,
+            preset: self.preset.map(|preset| preset.country),
+            no_tone: plan.sounds(Situation::Recording).err().map(|why| why.to_string()),
+            frequency_hz: self.preset.map(|preset| preset.frequency_hz),
+            on_ms: plan.rhythm.as_ref().map_or(0, |rhythm| rhythm.on_samples / 8),
+            off_ms: plan.rhythm.as_ref().map_or(0, |rhythm| rhythm.off_samples / 8),
+            level_dbm0: self.preset.map(|_| self.level),
             all_party_consent: plan.satisfies(Consent::AllParty, Situation::Recording),
             one_party_consent: plan.satisfies(Consent::OneParty, Situation::Recording),
             tones_at_ms: tones.iter().map(|tone| tone.start / 8).collect(),
@@ -235,6 +269,10 @@ impl Rendered {
             println!("{:>3} tones  {}", file.tones, file.file);
         }
         println!("           {}", self.picture);
+        if let Some(why) = &self.no_tone {
+            println!("no tone sounds: {why}");
+            return Ok(());
+        }
         let consent = match (self.all_party_consent, self.one_party_consent) {
             (true, _) => "both parties hear the tone",
             (false, true) => "only one party hears the tone: not enough where the law asks for all parties' consent",

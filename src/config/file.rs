@@ -15,6 +15,7 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use super::control;
 use super::diagnostic::{Findings, nearest};
 use super::tenant::Recipient;
+use super::tone::Audiosrc;
 use super::value::{Listen, Network, PortRange, Size, Source, Text};
 use super::wan::{Addressing, BrokerUrl, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
 use crate::model::{AudioFormat, ToneDemand};
@@ -140,6 +141,7 @@ pub(super) struct Forward {
 pub(super) struct Tone {
     pub(super) preset: Key<Preset>,
     pub(super) demand: Key<ToneDemand>,
+    pub(super) audiosrc: Key<Audiosrc>,
 }
 
 /// `[events]`: who is told what happens.

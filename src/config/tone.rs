@@ -6,14 +6,32 @@ use super::value::{Value, one_of};
 use super::{file, resolve::given};
 use crate::model::ToneDemand;
 use crate::tones::presets::Preset;
+use crate::tones::source::Place;
 
 /// What recordings are looked through for.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tone {
     /// The tone of this country.
     pub preset: Preset,
     /// Where it must be.
     pub demand: ToneDemand,
+    /// Where the media servers fetch it; the box looks whether it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audiosrc: Option<Audiosrc>,
+}
+
+/// The URI of a tone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Audiosrc(pub String);
+
+impl Value for Audiosrc {
+    fn read(text: &str) -> Result<Audiosrc, String> {
+        match Place::read(text) {
+            Ok(_) if text.len() <= 2_000 => Ok(Audiosrc(text.trim().to_owned())),
+            Ok(_) => Err("is longer than 2000 bytes; expected the URI of a tone".into()),
+            Err(error) => Err(format!("{text:?}: {error}")),
+        }
+    }
 }
 
 impl Value for Preset {
@@ -31,7 +49,11 @@ impl Value for ToneDemand {
 }
 
 pub(super) fn tone(file: &file::Tone) -> Tone {
-    Tone { preset: given(&file.preset).unwrap_or_default(), demand: given(&file.demand).unwrap_or_default() }
+    Tone {
+        preset: given(&file.preset).unwrap_or_default(),
+        demand: given(&file.demand).unwrap_or_default(),
+        audiosrc: given(&file.audiosrc),
+    }
 }
 
 #[cfg(test)]
@@ -47,6 +69,7 @@ mod tests {
         for demand in ToneDemand::ALL {
             assert_eq!(serde_json::to_value(demand).unwrap(), demand.name(), "written as it is read");
         }
-        assert_eq!(tone(&file::Tone::default()), Tone { preset: Preset::default(), demand: ToneDemand::None });
+        assert_eq!(tone(&file::Tone::default()), Tone { preset: Preset::default(), demand: ToneDemand::None, audiosrc: None });
+        assert!(Audiosrc::read("http://me:secret@host/a.wav").unwrap_err().contains("no user and password"));
     }
 }

@@ -165,6 +165,8 @@ struct Daemon {
     cti_events: mpsc::Receiver<crate::cti::Event>,
     teller: telling::Teller,
     asked: mpsc::Receiver<web::driver::calls::Ask>,
+    /// What became of `[tone] audiosrc`; none: there is no such key.
+    tone_source: Option<watch::Receiver<Option<tones::driver::Outcome>>>,
     started: Now,
     /// systemd waits for signs of life.
     watched: bool,
@@ -188,6 +190,8 @@ impl Daemon {
         let (asks, asked) = mpsc::channel(QUEUE);
         let (status, watched) = watch::channel(Status::default());
         let web = start_web(&config, watched, asks).await?;
+        let tone_source =
+            config.tone.audiosrc.as_ref().map(|uri| tones::driver::watch_over(uri.0.clone(), config.site.data_dir.join("tones")));
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
             judge: judging::Judge::new(&config),
@@ -216,6 +220,7 @@ impl Daemon {
             cti_events,
             teller,
             asked,
+            tone_source,
             started,
             watched: sd_notify::watchdog_enabled().is_some(),
         };

@@ -10,8 +10,9 @@ use crate::cti::LinkState;
 use crate::cti::link::Counters;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
+use crate::tones::source::State;
 use crate::web::Status;
-use crate::web::status::{Assurance, Disk, Medium, TServer, Target, Totals};
+use crate::web::status::{Assurance, Disk, Medium, TServer, Target, ToneSource, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -173,6 +174,7 @@ impl Daemon {
             waiting: self.ledger.waiting.len(),
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
             recent: self.ledger.recent.iter().cloned().collect(),
+            tone_source: self.tone_source(),
             assurance: self.assurance(),
             totals: self.totals(),
             disk: self.disk(),
@@ -207,6 +209,12 @@ impl Daemon {
         let day = &self.assurer.day;
         let findings = Kind::ALL.into_iter().map(|kind| (kind.name(), day.findings.get(&kind).copied().unwrap_or_default()));
         Assurance { checked: day.checked, findings: findings.collect(), summary: day.in_words() }
+    }
+
+    fn tone_source(&self) -> Option<ToneSource> {
+        let outcome = self.tone_source.as_ref()?.borrow().clone()?;
+        let uri = self.config.tone.audiosrc.as_ref()?.0.clone();
+        Some(ToneSource { uri, state: outcome.state.name(), usable: outcome.state == State::Usable, detail: outcome.detail })
     }
 
     fn disk(&self) -> Disk {

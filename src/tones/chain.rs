@@ -69,6 +69,15 @@ pub(super) fn pick(candidates: &[Candidate], frequency_hz: f32, rhythm: Rhythm, 
     }
 }
 
+/// Tones that are known to be all there are, in their spans.
+pub(super) fn whole(tones: Vec<Candidate>, rhythm: Rhythm, spans: &[Range<u64>]) -> Found {
+    let span_of = |tone: &Candidate| spans.iter().position(|span| span.contains(&tone.start.midpoint(tone.end)));
+    let node = |tone: &Candidate| Some(Node { tone: *tone, worth: 0.0, sure: true, certain: true, span: span_of(tone)? });
+    let nodes: Vec<Node> = tones.iter().filter_map(node).collect();
+    let misses = misses(&nodes, rhythm.period() as f64, rhythm, spans);
+    Found { tones, misses }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Node {
     tone: Candidate,
@@ -145,6 +154,10 @@ fn usual_distance(nodes: &[Node], planned: f64) -> Option<f64> {
         .filter(|distance| *distance > 0.1 * planned)
         .map(|distance| distance / (distance / planned).round().max(1.0)) // between two of them others may be missing
         .collect();
+    // One distance alone may be chance, unless it is between tones with nothing beside them.
+    if distances.len() < 2 && sure.iter().any(|node| node.tone.purity <= 0.9) {
+        return None;
+    }
     distances.sort_by(f64::total_cmp);
     distances.get(distances.len() / 2).copied()
 }

@@ -13,6 +13,7 @@ use std::f32::consts::TAU;
 use std::ops::Range;
 
 use super::chain::{self, Found};
+use super::fold;
 use super::lines::{LINE, Line, Lines, Tone};
 use super::plan::Rhythm;
 use super::refine;
@@ -31,6 +32,9 @@ const LARGEST_TURN: f32 = TAU * 45.0 * LINE as f32 / 8_000.0;
 
 /// What goes on less evenly is no tone.
 const LEAST_STEADINESS: f32 = 0.4;
+
+/// Tones of which as many are missing must be so pure on the average.
+const LEAST_PURITY: f32 = 0.8;
 
 /// More candidates are not kept: ten a second for a day.
 const MOST_CANDIDATES: usize = 864_000;
@@ -84,7 +88,9 @@ impl Detector {
     pub fn finish(mut self, rhythm: Rhythm, spans: &[Range<u64>]) -> Found {
         self.end();
         let found = chain::pick(&self.candidates, self.lines.frequency_hz as f32, rhythm, spans);
-        refine::refine(&self.lines, found, rhythm)
+        let found = if found.tones.len() < 2 { fold::find(&self.lines, rhythm, spans).unwrap_or(found) } else { found };
+        let found = refine::refine(&self.lines, found, rhythm);
+        if is_doubtful(&found) { chain::whole(Vec::new(), rhythm, spans) } else { found }
     }
 
     /// The channel has ended: all candidates, ascending.
@@ -212,6 +218,13 @@ impl Detector {
             steadiness: even.re.hypot(even.im) / lines.len() as f32,
         })
     }
+}
+
+/// Whether more tones are missing than there are, and those there are sound among other things: notes of a melody do.
+fn is_doubtful(found: &Found) -> bool {
+    let many = found.tones.len();
+    let purity: f32 = found.tones.iter().map(|tone| tone.purity).sum();
+    many > 1 && found.misses.len() >= many && purity < LEAST_PURITY * many as f32
 }
 
 /// From −π to π.

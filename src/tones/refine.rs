@@ -91,7 +91,9 @@ impl Usual {
         let clear: Vec<&Candidate> = tones.iter().filter(|tone| tone.purity > 0.5).collect();
         let clear = if clear.is_empty() { tones.iter().collect() } else { clear };
         let lengths = clear.iter().map(|tone| (tone.end - tone.start) as f32).collect();
-        let samples = if clear[0].purity > 0.5 { median(lengths) as u64 } else { rhythm.on_samples };
+        // One alone may have been cut by what sounds beside it.
+        let is_known = clear[0].purity > 0.5 && clear.len() > 1;
+        let samples = if is_known { median(lengths) as u64 } else { rhythm.on_samples };
         Usual {
             turn: lines.turn_of(median(clear.iter().map(|tone| tone.frequency_hz).collect())),
             amplitude: median(clear.iter().map(|tone| tone.peak).collect()) * (LINE / 2) as f32,

@@ -68,6 +68,10 @@ impl Collector for Snapshot {
 impl Snapshot {
     fn tones(&self, to: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let tones = &self.0.totals.tones;
+        if let Some(source) = &self.0.tone_source {
+            let state = std::iter::once((("state", source.state.to_owned()), 1));
+            gauges(to, "tone_source", "1 for the state that [tone] audiosrc is in", state)?;
+        }
         counter(to, "tones_found", "Recording tones in finished recordings", tones.found)?;
         counter(to, "tones_missing", "Recording tones that should have been there", tones.missing)?;
         counter(to, "tone_recordings_demanded", "Finished recordings that must hold the tone", tones.demanded)?;

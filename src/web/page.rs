@@ -51,6 +51,10 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
              report name them</p>"
         )?;
     }
+    if let Some(source) = status.tone_source.as_ref().filter(|source| !source.usable) {
+        let (uri, detail) = (Text(&source.uri), Text(&source.detail));
+        write!(page, "<p class=warn role=alert>Recording tone {uri} ({state}): {detail}</p>", state = source.state)?;
+    }
     for (name, refused, trouble) in troubles {
         let class = if refused { "bad" } else { "warn" };
         write!(page, "<p class={class} role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
@@ -217,6 +221,8 @@ mod tests {
         status.assurance.findings.insert("tone", 0);
         assert!(!html(&status).contains("Recording tone"));
         status.assurance.findings.insert("tone", 2);
+        status.tone_source = Some(crate::web::status::ToneSource { state: "slow", ..Default::default() });
+        assert!(html(&status).contains("(slow)"));
         assert!(html(&status).contains("role=alert>Recording tone: 2 recordings of today"));
     }
 

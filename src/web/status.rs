@@ -34,6 +34,8 @@ pub struct Status {
     pub recent: Vec<Recording>,
     /// Today's recordings against what they should be.
     pub assurance: Assurance,
+    /// The tone that the media servers are configured with; none: the box is not told which.
+    pub tone_source: Option<ToneSource>,
     /// Totals since start.
     pub totals: Totals,
     /// The disk.
@@ -86,6 +88,20 @@ pub struct Totals {
     pub delivered: u64,
     /// Recording tones of finished recordings.
     pub tones: Tones,
+}
+
+/// Whether a configured tone can be had.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToneSource {
+    /// Where it should be.
+    pub uri: String,
+    /// In a word: `usable`, `not-found`, `slow` …
+    pub state: &'static str,
+    /// Whether it gives a tone.
+    pub usable: bool,
+    /// In words.
+    pub detail: String,
 }
 
 /// Recording tones of finished recordings.

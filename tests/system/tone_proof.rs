@@ -66,12 +66,41 @@ fn a_call_with_the_tone_and_one_without_are_told_apart_and_the_second_is_an_alar
     site.log_line(&["not recorded as it should be", id, "finding=\"tone\"", "tone cn demanded in channel-1"]);
     site.wait_for("the alarm's metrics", |site| {
         let failed = ["nearend_tone_recordings_failed_total", "nearend_call_findings_today{finding=\"tone\"}"];
-        failed.iter().all(|name| site.metric(name) == Some(1))
+        failed.iter().all(|name| site.metric(name) == Some(1)) && site.metric("nearend_tone_recordings_demanded_total") == Some(2)
     });
-    assert_eq!(site.metric("nearend_tone_recordings_demanded_total"), Some(2));
     assert_eq!((site.metric("nearend_tones_found_total"), site.metric("nearend_tones_missing_total")), (Some(2), Some(1)));
     let (_, page) = site.get("/");
     assert!(page.contains("Recording tone: 1 recordings of today"), "{page}");
+}
+
+#[test]
+fn a_configured_tone_that_is_not_there_is_said_and_one_that_comes_back_too() {
+    let site = Site::prepare("");
+    let tone = site.path("tone.wav");
+    site.add_config(&format!("[tone]\naudiosrc = \"file://{}\"\n", tone.display()));
+    let mut site = site;
+    site.run();
+    site.log_line(&["no tone sounds", "state=\"not-found\""]);
+    site.wait_for("the metric", |site| site.metric("nearend_tone_source{state=\"not-found\"}") == Some(1));
+    let (_, page) = site.get("/");
+    assert!(page.contains("role=alert>Recording tone file:") && page.contains("(not-found)"), "{page}");
+    assert_eq!(site.get("/health/ready").0, 200, "calls are recorded all the same");
+    std::fs::copy(rendered(&site).join("channel-1.wav"), &tone).unwrap();
+    site.kill();
+    site.run();
+    site.log_line(&["the tone is there"]);
+    site.wait_for("the metric", |site| site.metric("nearend_tone_source{state=\"usable\"}") == Some(1));
+    let bench = site.path("custom");
+    let render = ["tone", "render", "--seconds", "30", "--tonesilenceduration", "1000", "--json", "--audiosrc"];
+    let render = |uri: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearend"));
+        let output = command.args(render).arg(uri).arg("--out").arg(&bench).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let custom = render(&format!("file://{}", tone.display()));
+    assert_eq!((&custom["on_ms"], &custom["tones_at_ms"]), (&13_000.into(), &serde_json::json!([0, 14_000, 28_000])), "{custom}");
+    let none = render("file:///nothing.wav");
+    assert!(none["no_tone"].as_str().unwrap().contains("nothing is there") && none["files"][0]["tones"] == 0, "{none}");
 }
 
 #[test]
