@@ -9,9 +9,8 @@ use fastrand::Rng;
 
 use crate::clock::Now;
 use crate::model::{CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId};
-use crate::rules::Rules;
 
-use super::board::{Board, LinkNo, RecordingFacts};
+use super::board::{Board, LinkNo, RecordingFacts, SessionFacts};
 use super::desk::{Desk, Place, Services, Wish};
 use super::link::{self, Counters, Link, News};
 use super::message::{CallEvent, EventKind};
@@ -64,8 +63,15 @@ pub enum Command {
     Recording(RecordingFacts),
     /// A recording is over for good.
     Over(RecordingNo),
-    /// Other rules are in force from now on.
-    Rules(Rules),
+    /// A rule wants this party recorded: the answer to [`Event::Connected`].
+    Ask {
+        /// Where.
+        place: Place,
+        /// Whose side.
+        side: Side,
+        /// Its name.
+        rule: String,
+    },
     /// Somebody asked something of a recording; the box has done its part.
     Asked(RecordingNo, Wish),
 }
@@ -84,6 +90,13 @@ pub enum Event {
     },
     /// Somebody asked something of a recording by way of the switch.
     Asked(RecordingNo, Wish),
+    /// A party is connected, and nobody has it recorded: a rule may want it.
+    Connected {
+        /// Where.
+        place: Place,
+        /// What a rule may ask.
+        facts: Box<CallFacts>,
+    },
 }
 
 /// The state of a link, for page and metrics.
@@ -107,15 +120,6 @@ struct Served {
     dns: HashMap<Arc<str>, DnType>,
 }
 
-/// What decides over requests.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The switch's numbers.
-    pub services: Services,
-    /// Who is recorded.
-    pub rules: Rules,
-}
-
 /// The station as one machine.
 #[derive(Debug)]
 pub struct Hub {
@@ -124,14 +128,13 @@ pub struct Hub {
     links: Vec<Link>,
     board: Board,
     desk: Desk,
-    rules: Rules,
     actions: VecDeque<(LinkNo, link::Action)>,
     events: VecDeque<Event>,
 }
 
 impl Hub {
     /// Links that connect at the first [`Hub::handle_timeout`].
-    pub fn new(now: Now, tservers: &[TServer], settings: Settings, rng: &mut Rng) -> Hub {
+    pub fn new(now: Now, tservers: &[TServer], services: Services, rng: &mut Rng) -> Hub {
         let link = |tserver: &TServer| {
             let (name, dns) = (tserver.name.clone(), tserver.dns.clone());
             Link::new(now.mono, link::Config { name, addresses: tserver.addresses.len(), dns }, rng.fork())
@@ -143,11 +146,10 @@ impl Hub {
         };
         Hub {
             tservers: tservers.iter().map(served).collect(),
-            desk: Desk::new(settings.services),
-            rules: settings.rules,
+            desk: Desk::new(services),
             names: tservers.iter().map(|tserver| tserver.name.clone()).collect(),
             links: tservers.iter().map(link).collect(),
-            board: Board::new(tservers.iter().map(|tserver| tserver.switch.clone()).collect()),
+            board: Board::new(tservers.iter().map(|tserver| (tserver.switch.clone(), tserver.tenant.clone())).collect()),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -158,7 +160,7 @@ impl Hub {
         match command {
             Command::Recording(facts) => self.board.handle_recording(facts),
             Command::Over(no) => self.board.forget_recording(no),
-            Command::Rules(rules) => self.rules = rules,
+            Command::Ask { place, side, rule } => self.ask(now, place, side, &rule),
             Command::Asked(no, wish) => {
                 if let Some(place) = self.board.place_of(no) {
                     self.board.wished(now, &place, wish);
@@ -291,22 +293,34 @@ impl Hub {
     /// A party is connected: a rule may want it recorded.
     fn consider(&mut self, now: Now, no: LinkNo, event: &CallEvent) {
         let place = place(no, event);
-        if self.rules.count() == 0 || self.desk.is_asked(&place) {
+        if self.is_seen_to(&place) {
             return;
         }
         if event.extensions.contains_key("record") {
             return self.desk.leave_to_others(place); // a routing strategy sees to it
         }
-        if self.board.is_recorded(&place) {
-            return;
-        }
         let Some(facts) = self.facts(now, &place) else { return };
-        let decision = self.rules.decide(&facts);
-        let Some(rule) = decision.rule.filter(|_| decision.action.record.audio()) else { return };
+        self.events.push_back(Event::Connected { place, facts: Box::new(facts) });
+    }
+
+    fn ask(&mut self, now: Now, place: Place, side: Side, rule: &str) {
+        let Some(facts) = self.facts(now, &place) else { return };
+        if self.is_seen_to(&place) {
+            return; // meanwhile
+        }
         let id = recording_id(now, &place, facts.call_uuid.as_ref());
-        self.board.asked_to_record(no, &place.conn_id, id.clone());
-        let side = decision.action.side.unwrap_or(Side::Source).name();
-        self.desk.ask_to_record(now, place, &id, side, &rule);
+        self.board.asked_to_record(place.link, &place.conn_id, id.clone());
+        self.desk.ask_to_record(now, place, &id, side.name(), rule);
+    }
+
+    /// Somebody has this party recorded, or has asked for it.
+    fn is_seen_to(&self, place: &Place) -> bool {
+        self.desk.is_asked(place) || self.board.is_recorded(place)
+    }
+
+    /// What rules may ask of the call of a recording session that begins; none: no T-Server has told of it.
+    pub fn facts_of_session(&self, now: Now, session: &SessionFacts<'_>) -> Option<CallFacts> {
+        self.facts(now, &self.board.place_of_session(session)?)
     }
 
     fn facts(&self, now: Now, place: &Place) -> Option<CallFacts> {

@@ -25,10 +25,10 @@ pub mod link;
 pub mod message;
 pub mod sequence;
 
-pub use board::RecordingFacts;
+pub use board::{RecordingFacts, SessionFacts, Whose};
 pub use desk::{Services, Wish};
 pub use driver::Cti;
-pub use hub::{Address, Command, Event, LinkState, Settings, TServer};
+pub use hub::{Address, Command, Event, LinkState, TServer};
 
 #[cfg(test)]
 mod tests;
