@@ -14,6 +14,7 @@ use super::board::{Board, LinkNo, RecordingFacts, SessionFacts};
 use super::desk::{Desk, Place, Services, Wish};
 use super::link::{self, Counters, Link, News};
 use super::message::{CallEvent, EventKind};
+use super::wanted::{Missed, Wanted};
 
 /// A T-Server and what to monitor there.
 #[derive(Clone, Debug)]
@@ -90,6 +91,15 @@ pub enum Event {
     },
     /// Somebody asked something of a recording by way of the switch.
     Asked(RecordingNo, Wish),
+    /// A party is not recorded although a rule wants it.
+    Missed {
+        /// The rule.
+        rule: String,
+        /// Whose switch it is on.
+        tenant: TenantId,
+        /// Which party in which call, and for how long, in words.
+        detail: String,
+    },
     /// A party is connected, and nobody has it recorded: a rule may want it.
     Connected {
         /// Where.
@@ -128,6 +138,7 @@ pub struct Hub {
     links: Vec<Link>,
     board: Board,
     desk: Desk,
+    wanted: Wanted,
     actions: VecDeque<(LinkNo, link::Action)>,
     events: VecDeque<Event>,
 }
@@ -150,6 +161,7 @@ impl Hub {
             names: tservers.iter().map(|tserver| tserver.name.clone()).collect(),
             links: tservers.iter().map(link).collect(),
             board: Board::new(tservers.iter().map(|tserver| (tserver.switch.clone(), tserver.tenant.clone())).collect()),
+            wanted: Wanted::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -193,6 +205,8 @@ impl Hub {
         }
         self.board.handle_timeout(now);
         self.desk.handle_timeout(now);
+        let missed = self.wanted.overdue(now, |place| self.board.is_recorded(place));
+        missed.into_iter().for_each(|missed| self.miss(missed));
         self.settle(now);
         for (no, conversation) in self.board.tell(now.mono) {
             let switch =
@@ -270,11 +284,13 @@ impl Hub {
                 registered.calls.iter().flatten().filter(connected).for_each(|call| self.consider(now, no, call));
             }
             News::Event(event) => {
+                if matches!(event.kind, EventKind::Released | EventKind::Abandoned) {
+                    self.leave(now, &place(no, &event));
+                }
                 self.board.handle_event(now, no, &event);
                 match event.kind {
                     EventKind::Established | EventKind::PartyChanged => self.consider(now, no, &event),
                     EventKind::PrivateInfo => self.overhear(now, no, &event),
-                    EventKind::Released | EventKind::Abandoned => self.desk.left(&place(no, &event)),
                     _ => {}
                 }
             }
@@ -310,7 +326,24 @@ impl Hub {
         }
         let id = recording_id(now, &place, facts.call_uuid.as_ref());
         self.board.asked_to_record(place.link, &place.conn_id, id.clone());
+        self.wanted.add(now, place.clone(), rule);
         self.desk.ask_to_record(now, place, &id, side.name(), rule);
+    }
+
+    /// A party is about to leave: nothing more is asked for it.
+    fn leave(&mut self, now: Now, place: &Place) {
+        self.desk.left(place);
+        if let Some(missed) = self.wanted.left(now, place, |place| self.board.is_recorded(place)) {
+            self.miss(missed);
+        }
+    }
+
+    fn miss(&mut self, missed: Missed) {
+        let Missed { place, rule, since } = missed;
+        let Some(served) = self.tservers.get(place.link.0) else { return };
+        let (switch, dn, conn_id) = (&served.switch, &place.dn, &place.conn_id);
+        let detail = format!("DN {dn} of switch {switch} in call {conn_id}, connected for {} s", since.as_secs());
+        self.events.push_back(Event::Missed { rule, tenant: served.tenant.clone(), detail });
     }
 
     /// Somebody has this party recorded, or has asked for it.

@@ -9,7 +9,9 @@ use super::desk::Services;
 use super::hub::{Command, Event, Hub, TServer};
 use super::link::Action;
 use crate::clock::Now;
-use crate::model::{CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, SwitchId, TenantId, WallTime};
+use crate::model::{
+    CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId, WallTime,
+};
 use crate::msr::switch::player::{Action as Play, Pace, Player};
 use crate::msr::switch::script::Script;
 
@@ -267,4 +269,37 @@ fn a_tenant_never_hears_of_the_calls_of_another() {
     hub.handle_bytes(at(5), LinkNo(1), format!("{pause}\n").as_bytes());
     let paused: Vec<Event> = std::iter::from_fn(|| hub.poll_event()).filter(|e| matches!(e, Event::Asked(..))).collect();
     assert_eq!(paused, [Event::Asked(RecordingNo(1), super::Wish::Pause)]);
+}
+
+#[test]
+fn a_recording_that_does_not_come_is_missed_while_the_call_is_on() {
+    let mut hub = neighbours();
+    let connected = |hub: &mut Hub| {
+        let events = std::iter::from_fn(|| hub.poll_event());
+        events
+            .filter_map(|event| if let Event::Connected { place, facts } = event { Some((place, facts)) } else { None })
+            .collect()
+    };
+    let places: Vec<(super::desk::Place, Box<CallFacts>)> = connected(&mut hub);
+    assert_eq!(places.len(), 2);
+    assert_eq!(places[1].1.attached["Secret"], "of globex");
+    for (place, _) in places {
+        hub.handle_command(at(10), Command::Ask { place, side: Side::Source, rule: "all".into() });
+    }
+    let facts = RecordingFacts {
+        no: RecordingNo(7),
+        id: RecordingId("x".into()),
+        call_uuid: Some(CallUuid("01ABCDEFGHIJKLMNOPQRSTUV00000001".into())),
+        whose: of(Some("acme")),
+        recorded_dn: Some("7001".into()),
+        started: at(20).wall,
+        ended: None,
+    };
+    hub.handle_command(at(20), Command::Recording(facts));
+    for ms in (20..60_000).step_by(200) {
+        hub.handle_timeout(at(ms));
+    }
+    let missed: Vec<Event> = std::iter::from_fn(|| hub.poll_event()).filter(|e| matches!(e, Event::Missed { .. })).collect();
+    let detail = "DN 7001 of switch globex in call c1, connected for 20 s".to_owned();
+    assert_eq!(missed, [Event::Missed { rule: "all".into(), tenant: TenantId("globex".into()), detail }]);
 }

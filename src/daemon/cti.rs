@@ -26,6 +26,7 @@ impl Daemon {
         match event {
             Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
             Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
+            Event::Missed { rule, tenant, detail } => self.miss(now, rule, &tenant, detail),
             Event::Connected { place, facts } => {
                 if let Some((side, rule)) = self.judge.wants(&facts) {
                     self.cti.tell(Command::Ask { place, side, rule });

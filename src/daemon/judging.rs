@@ -51,6 +51,11 @@ impl Judge {
         action.record.audio().then(|| (action.side.unwrap_or(Side::Source), rule))
     }
 
+    /// Switches whose calls nobody tells of.
+    pub(super) fn unmonitorable(&self) -> Vec<String> {
+        self.directory.unmonitorable().map(ToString::to_string).collect()
+    }
+
     /// Whose calls a tenant may know of.
     pub(super) fn whose(&self, tenant: &TenantId) -> Whose {
         match *tenant == TenantId::default_tenant() {
