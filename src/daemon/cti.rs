@@ -105,7 +105,7 @@ fn owner(config: &Config, tserver: &crate::config::TServer) -> TenantId {
 }
 
 /// The switch's numbers of what it is asked for.
-pub(super) fn services(config: &Config) -> Services {
+pub(super) fn settings(config: &Config) -> Services {
     let control = &config.control;
     Services {
         start: control.start_service,

@@ -182,7 +182,7 @@ impl Daemon {
         let (forwarder, forward_events) = wan::start_forwarder(&config, finished_dir, spool.reader())?;
         let sip = start_sip(&config)?;
         let wear = wear::start(config.site.data_dir.clone()).map_err(Error::Runtime)?;
-        let (cti, cti_events) = Cti::start(cti::tservers(&config), cti::services(&config));
+        let (cti, cti_events) = Cti::start(cti::tservers(&config), cti::settings(&config));
         let teller = telling::Teller::start(&config).map_err(Error::Runtime)?;
         let (asks, asked) = mpsc::channel(QUEUE);
         let (status, watched) = watch::channel(Status::default());
