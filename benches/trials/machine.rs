@@ -34,8 +34,13 @@ impl Machine {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         fs::create_dir(folder.path().join("data"))?;
         let machine = Machine { folder, ip: address(), daemon: None };
-        fs::write(machine.path("nearend.toml"), machine.configuration(more))?;
+        machine.configure(more)?;
         Ok(machine)
+    }
+
+    /// Other tables behind the usual ones, in force from the next start on.
+    pub(crate) fn configure(&self, more: &str) -> Result<()> {
+        Ok(fs::write(self.path("nearend.toml"), self.configuration(more))?)
     }
 
     /// Starts the daemon. Gives the time from the start of the process until calls are taken.

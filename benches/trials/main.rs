@@ -14,6 +14,7 @@
 //! | `flips` | one flipped byte after the other, wherever the box keeps anything |
 //! | `load` | many streams for long, and with a writer that stands still |
 //! | `start` | ready, and resident memory, with many recordings in the ledger |
+//! | `cti` | a busy T-Server, with and without calls being recorded |
 //! | `machine` | the box: its folder, its process, when it is ready |
 //! | `ledger` | a spool that knows many recordings |
 //! | `sender` | calls with audio of their own |
@@ -23,6 +24,7 @@
 //! The short versions in `tests/system/trials.rs` are made of the same files.
 
 mod audio;
+mod cti;
 mod flips;
 mod kills;
 mod ledger;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
             carry(Load { streams: plan.streams, length: Duration::from_secs(plan.length), stall: None, seed: plan.seed })
         }
         Some(Trial::Start(plan)) => start::run(&plan).map(|report| told(&report, true)),
+        Some(Trial::Cti(plan)) => cti::run(&plan).map(|report| told(&report, report.broken().is_empty())),
         None => Ok(told(&"scripts/trials --help says which trials there are", true)),
     };
     match done {

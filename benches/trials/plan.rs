@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{flips, kills, load, start};
+use super::{cti, flips, kills, load, start};
 
 /// Kills, damages, stalls and loads the real daemon, and looks for every sample that was sent.
 #[derive(Debug, Parser)]
@@ -27,4 +27,6 @@ pub(crate) enum Trial {
     Endurance(load::Endurance),
     /// How soon the box is ready, and what it takes of memory, with many recordings in its ledger
     Start(start::Plan),
+    /// A busy T-Server: no event is lost, and what the events cost of memory and CPU, with and without calls being recorded
+    Cti(cti::Plan),
 }

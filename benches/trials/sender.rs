@@ -35,6 +35,12 @@ impl Call {
         self
     }
 
+    /// With CallUUIDs that the simulated switch knows.
+    pub(crate) fn known(mut self, call_uuids: u64) -> Call {
+        self.command.args(["--call-uuids", &call_uuids.to_string()]);
+        self
+    }
+
     /// One with this recording id and noise that is nobody else's.
     pub(crate) fn noisy(machine: &Machine, duration: Duration, id: &str, random: &mut fastrand::Rng) -> Result<Call> {
         let mut call = Call::plain(machine, duration);

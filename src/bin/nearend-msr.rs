@@ -85,6 +85,9 @@ struct Args {
     /// Recording id to use (one call only); continues that recording
     #[arg(long, value_name = "ID")]
     recording_id: Option<String>,
+    /// Make the CallUUIDs of this number and that of the call, so that a simulated switch can name the same calls
+    #[arg(long, value_name = "N")]
+    call_uuids: Option<u64>,
     /// When the second session comes, after the first was accepted: TIME or "never" [default: together with the first]
     #[arg(long, value_name = "TIME", value_parser = second_leg)]
     second_leg: Option<SecondLeg>,
@@ -237,6 +240,7 @@ fn options(args: Args) -> Result<Options, String> {
         impairments: Impairments { loss: args.loss / 100.0, reorder: args.reorder / 100.0, duplicate: args.duplicate / 100.0 },
         seed: args.seed,
         recording_id: args.recording_id,
+        call_uuids: args.call_uuids,
         second_leg: args.second_leg.unwrap_or_default(),
         vanish: args.vanish,
         delayed_offer: args.delayed_offer,

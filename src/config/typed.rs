@@ -184,6 +184,12 @@ pub struct TServer {
     /// Where it is when the primary does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<Link>,
+    /// Certificates that those of its TLS addresses must be signed by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Secret>,
+    /// Name that they must carry; none: the host of the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_name: Option<String>,
     /// The DNs to monitor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<MonitoredDn>,

@@ -29,9 +29,9 @@ pub(super) fn conversation(board: &Board, recorded: &Recorded) -> Option<Convers
         couples: dn.map(|dn| couples(&way, dn, (recorded.facts.started, recorded.facts.ended))).unwrap_or_default(),
         agents: agents(&calls),
         attached_data: way.last().unwrap_or(&matched).data.clone(),
-        data_changes: talk.changes.clone(),
-        steps: talk.steps.clone(),
-        left_out: talk.left_out,
+        data_changes: talk.past.changes.clone(),
+        steps: talk.past.steps.clone(),
+        left_out: talk.past.left_out,
         blind: board.blind.iter().filter(was_up).cloned().collect(),
         recordings: talk.recordings.clone(),
     })

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::conversation::{Blind, CallFact, Conversation, DataChange, Step, StepKind};
+use crate::model::conversation::{Blind, CallFact, Conversation, StepKind};
 use crate::model::{CallUuid, Direction, MonoTime, RecordingId, RecordingNo, SwitchId, WallTime};
 
 use super::account;
 use super::message::{CallEvent, EventKind, Pairs, Registered};
+use past::{Past, Shares};
 
 mod parties;
+mod past;
 mod questions;
 mod talks;
 
@@ -37,12 +39,6 @@ const MAX_CALLS: usize = 20_000;
 
 /// Parties of a call that are remembered.
 const MAX_TURNS: usize = 64;
-
-/// Steps of a conversation that are kept.
-const MAX_STEPS: usize = 512;
-
-/// Bytes of changes of attached data that are kept of a conversation.
-const MAX_CHANGE_BYTES: usize = 128 * 1_024;
 
 /// A T-Server by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,13 +107,10 @@ pub(super) struct Turn {
 pub(super) struct Talk {
     pub(super) id: String,
     pub(super) calls: Vec<CallNo>,
-    pub(super) changes: Vec<DataChange>,
-    pub(super) steps: Vec<Step>,
-    pub(super) left_out: u32,
+    pub(super) past: Past,
     pub(super) recordings: Vec<RecordingId>,
     /// Those of them that run.
     running: Vec<RecordingNo>,
-    change_bytes: usize,
     over: Option<MonoTime>,
 }
 
@@ -139,6 +132,8 @@ pub struct Board {
     by_uuid: HashMap<CallUuid, CallNo>,
     by_recording_id: HashMap<RecordingId, CallNo>,
     pub(super) talks: BTreeMap<TalkNo, Talk>,
+    /// What the histories of all conversations take.
+    past_bytes: usize,
     recordings: BTreeMap<RecordingNo, Recorded>,
     /// Agents by DN, from the cached configuration.
     agents: HashMap<(LinkNo, Arc<str>), String>,
@@ -159,6 +154,7 @@ impl Board {
             by_uuid: HashMap::new(),
             by_recording_id: HashMap::new(),
             talks: BTreeMap::new(),
+            past_bytes: 0,
             recordings: BTreeMap::new(),
             agents: HashMap::new(),
             blind: Vec::new(),

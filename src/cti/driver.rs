@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
@@ -14,6 +14,8 @@ use crate::model::MonoTime;
 use super::board::LinkNo;
 use super::hub::{Address, Command, Event, Hub, LinkState, Settings, TServer};
 use super::link::Action;
+
+mod tls;
 
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -186,36 +188,42 @@ struct Connection {
 
 impl Connection {
     async fn run(self, address: Address, outgoing: mpsc::Receiver<Vec<u8>>) {
-        if address.tls {
-            return self.say(Input::Lost(format!("{address}: links over TLS are not part of this version; use tcp:"))).await;
-        }
-        let stream = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((&*address.host, address.port))).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.say(Input::Lost(format!("{address}: {error}"))).await,
-            Err(_) => return self.say(Input::Lost(format!("{address} does not answer"))).await,
+        let carried = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((&*address.host, address.port))).await {
+            Ok(Ok(stream)) => self.begin(stream, outgoing, &address).await,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it does not answer".into()),
         };
+        if let Err(why) = carried {
+            self.say(Input::Lost(format!("{address}: {why}"))).await;
+        }
+    }
+
+    /// Carries lines over a connection that is there, in TLS or as they are.
+    async fn begin(&self, stream: TcpStream, outgoing: mpsc::Receiver<Vec<u8>>, address: &Address) -> Result<(), String> {
         let _ = stream.set_nodelay(true); // it works without, a little later
+        let Some(tls) = &address.tls else {
+            self.say(Input::Connected).await;
+            return self.carry(stream, outgoing).await;
+        };
+        let connected = tokio::time::timeout(CONNECT_WITHIN, tls::connect(stream, tls, &address.host)).await;
+        let stream = connected.map_err(|_| "TLS: it does not answer")??;
         self.say(Input::Connected).await;
-        self.carry(stream, outgoing, &address).await;
+        self.carry(stream, outgoing).await
     }
 
     /// Reads and writes until one of the two fails, or the line is closed.
-    async fn carry(&self, stream: TcpStream, mut outgoing: mpsc::Receiver<Vec<u8>>, address: &Address) {
-        let (mut reader, mut writer) = stream.into_split();
+    async fn carry(&self, stream: impl AsyncRead + AsyncWrite, mut outgoing: mpsc::Receiver<Vec<u8>>) -> Result<(), String> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let write = async {
             while let Some(line) = outgoing.recv().await {
-                if let Err(error) = writer.write_all(&line).await {
-                    return Some(error.to_string());
-                }
+                writer.write_all(&line).await?;
+                writer.flush().await?;
             }
-            None
+            Ok::<(), std::io::Error>(())
         };
-        let why = tokio::select! {
-            why = self.read(&mut reader) => Some(why),
-            why = write => why,
-        };
-        if let Some(why) = why {
-            self.say(Input::Lost(format!("{address}: {why}"))).await;
+        tokio::select! {
+            why = self.read(&mut reader) => Err(why),
+            written = write => written.map_err(|error| error.to_string()),
         }
     }
 

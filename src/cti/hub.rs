@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -37,13 +38,22 @@ pub struct Address {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// Whether it speaks TLS.
-    pub tls: bool,
+    /// How TLS is spoken there; none: it is not.
+    pub tls: Option<Tls>,
+}
+
+/// TLS towards a T-Server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates that its own must be signed by, PEM; read at each connection.
+    pub ca_file: PathBuf,
+    /// Name that its certificate must carry; none: the host of the address.
+    pub name: Option<String>,
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", if self.tls { "tls" } else { "tcp" }, self.host, self.port)
+        write!(f, "{}:{}:{}", if self.tls.is_some() { "tls" } else { "tcp" }, self.host, self.port)
     }
 }
 
@@ -83,6 +93,8 @@ pub struct LinkState {
     pub name: String,
     /// Whether the link is there.
     pub is_up: bool,
+    /// Why it is not.
+    pub trouble: Option<String>,
     /// What it counts.
     pub counters: Counters,
 }
@@ -207,8 +219,12 @@ impl Hub {
 
     /// All links.
     pub fn links(&self) -> Vec<LinkState> {
-        let state =
-            |(name, link): (&String, &Link)| LinkState { name: name.clone(), is_up: link.is_up(), counters: link.counters() };
+        let state = |(name, link): (&String, &Link)| LinkState {
+            name: name.clone(),
+            is_up: link.is_up(),
+            trouble: link.trouble().map(str::to_owned),
+            counters: link.counters(),
+        };
         self.names.iter().zip(&self.links).map(state).collect()
     }
 

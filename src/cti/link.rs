@@ -153,6 +153,8 @@ pub struct Link {
     /// Address of the present or next attempt.
     address: usize,
     failures: u32,
+    /// Why the link is not there.
+    trouble: Option<String>,
     lines: Lines,
     sequence: Sequence<Incoming>,
     next_ref: u64,
@@ -177,6 +179,7 @@ impl Link {
             state: State::Waiting { until: now },
             address: 0,
             failures: 0,
+            trouble: None,
             lines: Lines::default(),
             sequence: Sequence::default(),
             next_ref: 1,
@@ -198,6 +201,11 @@ impl Link {
         matches!(self.state, State::Up { .. })
     }
 
+    /// Why the link is not there, once it was tried.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     /// What it counts.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -209,7 +217,7 @@ impl Link {
             return;
         }
         tracing::info!(tserver = self.config.name, address = self.address, dns = self.config.dns.len(), "CTI link is up");
-        self.state = State::Up { since: now };
+        (self.state, self.trouble) = (State::Up { since: now }, None);
         (self.heard, self.asked_alive, self.resynced) = (now, now, now);
         (self.lines, self.sequence, self.bad_in_a_row) = (Lines::default(), Sequence::default(), 0);
         self.counters.connections += 1;
@@ -243,6 +251,7 @@ impl Link {
             tracing::warn!(tserver = self.config.name, failures = self.failures, "no CTI link: {why}; tried again in {pause:?}");
         }
         self.register_at.clear();
+        self.trouble = Some(why.to_owned());
         self.state = State::Waiting { until: now.after(pause) };
     }
 

@@ -58,7 +58,7 @@ impl World {
             name: name.into(),
             switch: SwitchId(name.into()),
             tenant: TenantId::default_tenant(),
-            addresses: vec![super::Address { host: "switch".into(), port: 1, tls: false }],
+            addresses: vec![super::Address { host: "switch".into(), port: 1, tls: None }],
             dns: dns.chain(ports).collect(),
         };
         let services = Services { start: 3_013, stop: 3_014, pause: 3_015, resume: 3_016 };

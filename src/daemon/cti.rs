@@ -1,10 +1,12 @@
 //! Between the recordings and who controls them: what runs is told to the switch's side, what is known there goes into the
 //! descriptions; what people ask, there or over HTTP, is done.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::config::Config;
+use crate::cti::hub::Tls;
 use crate::cti::{Address, Command, Event, RecordingFacts, Services, Settings, TServer, Wish};
 use crate::model::{Channel, Recording, RecordingNo, Stage, TenantId};
 use crate::rules::Rules;
@@ -72,12 +74,20 @@ fn facts(recording: &Recording) -> RecordingFacts {
 
 /// The T-Servers of the configuration.
 pub(super) fn tservers(config: &Config) -> Vec<TServer> {
-    let address = |link: &crate::config::Link| Address { host: link.host.clone(), port: link.port, tls: link.tls };
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let tls = |tserver: &crate::config::TServer| {
+        let ca_file = tserver.ca_file.as_ref()?.path(credentials.as_deref());
+        Some(Tls { ca_file, name: tserver.tls_name.clone() })
+    };
+    let address = |tserver: &crate::config::TServer, link: &crate::config::Link| {
+        let tls = tls(tserver).filter(|_| link.tls);
+        Address { host: link.host.clone(), port: link.port, tls }
+    };
     let tserver = |tserver: &crate::config::TServer| TServer {
         name: tserver.name.clone(),
         switch: tserver.switch.clone(),
         tenant: owner(config, tserver),
-        addresses: std::iter::once(&tserver.primary).chain(&tserver.backup).map(address).collect(),
+        addresses: std::iter::once(&tserver.primary).chain(&tserver.backup).map(|link| address(tserver, link)).collect(),
         dns: tserver.dns.iter().flat_map(|row| row.dn.dns().map(|dn| (dn.into(), row.dn_type))).collect(),
     };
     config.tservers.iter().map(tserver).collect()

@@ -240,9 +240,9 @@ impl Daemon {
 }
 
 fn tserver(link: LinkState) -> (String, TServer) {
-    let LinkState { name, is_up: up, counters } = link;
+    let LinkState { name, is_up: up, trouble, counters } = link;
     let Counters { messages, bad_lines, duplicates, lost, connections, .. } = counters;
-    (name, TServer { up, messages, bad_lines, lost, duplicates, connections })
+    (name, TServer { up, trouble, messages, bad_lines, lost, duplicates, connections })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::call_facts::{Direction, SwitchId};
-use super::{CallUuid, RecordingId, WallTime};
+use super::{CallUuid, History, RecordingId, WallTime};
 
 /// A conversation: what goes on for the customer through transfers and conferences, as far as it was known when the
 /// recording ended. All times are the box's, when it heard of it.
@@ -25,9 +25,9 @@ pub struct Conversation {
     /// Attached data at the end.
     pub attached_data: BTreeMap<String, String>,
     /// How it came to that.
-    pub data_changes: Vec<DataChange>,
+    pub data_changes: History<DataChange>,
     /// What happened in its calls.
-    pub steps: Vec<Step>,
+    pub steps: History<Step>,
     /// Changes and steps that are not listed, because there were too many.
     pub left_out: u32,
     /// When the link to the switch was down: what happened meanwhile is known only by its result.
@@ -151,6 +151,22 @@ pub enum StepKind {
     Paused,
     /// The recording went on on request.
     Resumed,
+}
+
+impl StepKind {
+    /// All of them. Their order is how [`History`] numbers them in memory, nowhere else.
+    pub const ALL: [StepKind; 10] = [
+        StepKind::Dialing,
+        StepKind::Ringing,
+        StepKind::Established,
+        StepKind::Held,
+        StepKind::Retrieved,
+        StepKind::Joined,
+        StepKind::Released,
+        StepKind::Abandoned,
+        StepKind::Paused,
+        StepKind::Resumed,
+    ];
 }
 
 /// A time without events.

@@ -42,6 +42,8 @@ pub struct Options {
     pub seed: u64,
     /// Recording id to use instead of a new one (one call only): continues that recording.
     pub recording_id: Option<String>,
+    /// Number of which the calls' CallUUIDs are made, so that somebody else can name them; none: they are random.
+    pub call_uuids: Option<u64>,
     /// Who speaks; none: made up.
     pub parties: Option<Parties>,
     /// When the second session of [`Mode::TwoSession`] comes.
@@ -165,6 +167,7 @@ impl Options {
             impairments: Impairments::default(),
             seed: 1,
             recording_id: None,
+            call_uuids: None,
             parties: None,
             second_leg: SecondLeg::default(),
             vanish: false,

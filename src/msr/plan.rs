@@ -55,7 +55,10 @@ impl CallPlan {
         let call_uuid = match known.map(|parties| &*parties.call_uuid).or(options.recording_id.as_deref().and_then(call_uuid_of))
         {
             Some(known) => known.to_owned(),
-            None => text(ids, 32, b"0123456789ABCDEFGHIJKLMNOPQRSTUV"),
+            None => match options.call_uuids {
+                Some(run) => self::call_uuid(run, number),
+                None => text(ids, 32, b"0123456789ABCDEFGHIJKLMNOPQRSTUV"),
+            },
         };
         let customer = || format!("555{:04}", 100 + number % 9_900);
         let new_id = || format!("{call_uuid}_{date}_{}", time.replace(':', "-"));
@@ -79,6 +82,11 @@ impl SessionPlan {
     fn new(ids: &mut Rng, channels: Vec<Channel>) -> SessionPlan {
         SessionPlan { call_id: guid(ids), tag: format!("{:016X}", ids.u64(..)), channels }
     }
+}
+
+/// The CallUUID of a call, from 0, where others have to name the same calls.
+pub fn call_uuid(run: u64, number: u32) -> String {
+    format!("{run:016X}{number:016X}")
 }
 
 /// The CallUUID in a recording id of the media server's own making.

@@ -121,11 +121,13 @@ pub struct Medium {
 }
 
 /// The link to a T-Server.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TServer {
     /// Whether the link is there.
     pub up: bool,
+    /// Why it is not.
+    pub trouble: Option<String>,
     /// Messages understood.
     pub messages: u64,
     /// Lines that were none.

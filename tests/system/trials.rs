@@ -2,6 +2,8 @@
 
 #[path = "../../benches/trials/audio.rs"]
 mod audio;
+#[path = "../../benches/trials/cti.rs"]
+mod cti;
 #[path = "../../benches/trials/flips.rs"]
 mod flips;
 #[path = "../../benches/trials/kills.rs"]
@@ -40,5 +42,12 @@ fn sixteen_flipped_bytes_cost_no_more_than_they_touch() {
 fn a_writer_that_stands_still_for_five_seconds_costs_nothing() {
     let load = load::Load { streams: 40, length: Duration::from_secs(4), stall: Some(Duration::from_secs(5)), seed: 1 };
     let report = load::run(load).unwrap();
+    assert!(report.broken().is_empty(), "{report}");
+}
+
+#[test]
+fn a_busy_switch_costs_no_event() {
+    let plan = cti::Plan { calls: 50, rate: 1_000, length: 3, recorded: 5, window: 1, growth: 24 };
+    let report = cti::run(&plan).unwrap();
     assert!(report.broken().is_empty(), "{report}");
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::super::file::{Key, List};
+use super::super::wan::Secret;
 use super::value::{Days, Link, SipUri};
 use crate::model::{Direction, DnRange, DnType, Side};
 use crate::rules::{DateRange, Hours, Record};
@@ -28,6 +29,8 @@ pub(in crate::config) struct TServer {
     pub(super) switch: Key<String>,
     pub(super) primary: Key<Link>,
     pub(super) backup: Key<Link>,
+    pub(super) ca_file: Key<Secret>,
+    pub(super) tls_name: Key<String>,
     pub(super) dns: Vec<Spanned<MonitoredDn>>,
 }
 

@@ -98,8 +98,10 @@ pub(super) fn tservers(file: Vec<Spanned<raw::TServer>>, switches: &[Switch], fi
             findings.error(span_of(&entry.name).unwrap_or_else(|| span.clone()), "[[tserver]] name", message);
         }
         let backup = backup(&entry.backup, &primary.to_string(), findings);
+        check_tls(&entry, primary.tls || backup.as_ref().is_some_and(|backup| backup.tls), findings);
+        let (ca_file, tls_name) = (given(&entry.ca_file), given(&entry.tls_name));
         let dns = dns(entry.dns, span, findings);
-        tservers.push(TServer { name, switch: SwitchId(switch.into()), primary, backup, dns });
+        tservers.push(TServer { name, switch: SwitchId(switch.into()), primary, backup, ca_file, tls_name, dns });
     }
     tservers
 }
@@ -111,6 +113,25 @@ fn backup(backup: &Key<super::Link>, primary: &str, findings: &mut Findings) -> 
         findings.error(span_of(backup).unwrap_or_default(), "[[tserver]] backup", message);
     }
     Some(link)
+}
+
+/// TLS needs somebody to trust, and what is said of it counts for nothing without it.
+fn check_tls(entry: &raw::TServer, is_tls: bool, findings: &mut Findings) {
+    match (is_tls, span_of(&entry.ca_file)) {
+        (true, None) => {
+            let place = span_of(&entry.primary).unwrap_or_default();
+            let message = "a link over TLS needs somebody to trust; expected ca_file = \"PATH\", the certificate that the \
+                           T-Server's own is signed by (PEM)";
+            findings.error(place, "[[tserver]] ca_file", message);
+        }
+        (false, Some(place)) => {
+            findings.error(place, "[[tserver]] ca_file", "does nothing without TLS; expected primary = \"tls:HOST:PORT\"");
+        }
+        _ => {}
+    }
+    if let Some(place) = span_of(&entry.tls_name).filter(|_| !is_tls) {
+        findings.error(place, "[[tserver]] tls_name", "does nothing without TLS; expected primary = \"tls:HOST:PORT\"");
+    }
 }
 
 fn dns(file: Vec<Spanned<raw::MonitoredDn>>, tserver: Range<usize>, findings: &mut Findings) -> Vec<MonitoredDn> {

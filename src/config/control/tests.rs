@@ -96,10 +96,22 @@ fn every_error_has_its_place() {
 
 #[test]
 fn a_switch_has_one_tenant() {
-    let text = "[[switch]]\nid = \"hq\"\n[[tserver]]\nswitch = \"hq\"\nprimary = \"tls:sip:7002\"\n\
+    let text = "[[switch]]\nid = \"hq\"\n[[tserver]]\nswitch = \"hq\"\nprimary = \"tcp:sip:7002\"\n\
                 [[tenant]]\nid = \"1\"\nswitches = [\"hq\"]\n[[tenant]]\nid = \"2\"\nswitches = [\"hq\"]\n";
     assert!(error(text).starts_with("n.toml:11:13: [[tenant]] switches: \"hq\" is there twice"));
     assert!(error("[[tenant]]\nid = \"1\"\nswitches = [\"hq\"]\n").contains(":3:13: [[tenant]] switches: \"hq\" is no switch"));
+}
+
+#[test]
+fn tls_needs_somebody_to_trust() {
+    let tserver = |rest: &str| format!("[[switch]]\nid = \"hq\"\n[[tserver]]\nswitch = \"hq\"\n{rest}");
+    let tls = config(&tserver("primary = \"tls:sip:7002\"\nca_file = \"/etc/nearend/ca.pem\"\ntls_name = \"tserver\"\n"));
+    assert_eq!(tls.tservers[0].tls_name.as_deref(), Some("tserver"));
+    assert_eq!(config(&toml::to_string(&tls).unwrap()), tls);
+    assert!(error(&tserver("primary = \"tls:sip:7002\"\n")).starts_with("n.toml:5:11: [[tserver]] ca_file: a link over TLS"));
+    let plain = |key: &str| error(&tserver(&format!("primary = \"tcp:sip:7002\"\n{key} = \"/x\"\n")));
+    assert!(plain("ca_file").starts_with("n.toml:6:11: [[tserver]] ca_file: does nothing without TLS"));
+    assert!(plain("tls_name").starts_with("n.toml:6:12: [[tserver]] tls_name: does nothing without TLS"));
 }
 
 #[test]

@@ -6,24 +6,14 @@ use crate::clock::Now;
 use crate::model::conversation::{DataChange, Step, StepKind};
 use crate::model::{CallUuid, RecordingNo};
 
-use super::{Board, Call, CallNo, MAX_CHANGE_BYTES, MAX_STEPS, REMEMBERED, RecordingFacts, STALE, Talk, TalkNo};
+use super::{Board, Call, CallNo, Past, REMEMBERED, RecordingFacts, STALE, Shares, Talk, TalkNo};
 use crate::cti::message::{CallEvent, Pairs};
 
 impl Board {
     pub(super) fn begin_talk(&mut self, event: &CallEvent) -> TalkNo {
         let no = TalkNo(self.number());
         let id = event.call_uuid.as_ref().map_or(&event.conn_id, |uuid| &uuid.0).to_string();
-        let talk = Talk {
-            id,
-            calls: Vec::new(),
-            changes: Vec::new(),
-            steps: Vec::new(),
-            left_out: 0,
-            recordings: Vec::new(),
-            running: Vec::new(),
-            change_bytes: 0,
-            over: None,
-        };
+        let talk = Talk { id, calls: Vec::new(), past: Past::default(), recordings: Vec::new(), running: Vec::new(), over: None };
         self.talks.insert(no, talk);
         no
     }
@@ -41,16 +31,26 @@ impl Board {
         }
         if let Some(talk) = self.talks.get_mut(&stays) {
             talk.calls.extend(gone.calls);
-            talk.changes.extend(gone.changes);
-            talk.changes.sort_by_key(|change| change.time);
-            talk.steps.extend(gone.steps);
-            talk.steps.sort_by_key(|step| step.time);
-            talk.left_out += gone.left_out;
-            talk.change_bytes += gone.change_bytes;
+            talk.past.unite(gone.past);
             talk.running.extend(gone.running);
             let new = gone.recordings.into_iter().filter(|id| !talk.recordings.contains(id)).collect::<Vec<_>>();
             talk.recordings.extend(new);
         }
+        self.weigh();
+    }
+
+    /// What all histories take, counted anew.
+    fn weigh(&mut self) {
+        self.past_bytes = self.talks.values().map(|talk| talk.past.bytes()).sum();
+    }
+
+    /// Adds to the history of a conversation.
+    fn add_to_past(&mut self, no: TalkNo, add: impl FnOnce(&mut Past, Shares)) {
+        let shares = Shares { bytes: self.past_bytes, conversations: self.talks.len() };
+        let Some(talk) = self.talks.get_mut(&no) else { return };
+        let before = talk.past.bytes();
+        add(&mut talk.past, shares);
+        self.past_bytes += talk.past.bytes().saturating_sub(before);
     }
 
     pub(super) fn change_data(&mut self, now: Now, no: CallNo, dn: &Arc<str>, data: &Pairs) {
@@ -63,32 +63,19 @@ impl Board {
             return;
         }
         call.data.clone_from(data);
-        let Some(talk) = self.talks.get_mut(&call.talk) else { return };
-        for (key, value) in changes {
-            let bytes = key.len() + value.as_ref().map_or(0, String::len);
-            if talk.change_bytes + bytes > MAX_CHANGE_BYTES {
-                talk.left_out += 1;
-            } else {
-                talk.change_bytes += bytes;
-                talk.changes.push(DataChange { time: now.wall, key, value, dn: dn.clone() });
+        let talk = call.talk;
+        self.add_to_past(talk, |past, shares| {
+            for (key, value) in changes {
+                past.change(shares, &DataChange { time: now.wall, key, value, dn: dn.clone() });
             }
-        }
+        });
     }
 
-    /// Notes what happened; every monitored DN of the call tells it, so only once.
+    /// Notes what happened.
     pub(super) fn step(&mut self, now: Now, no: CallNo, kind: StepKind, dn: &Arc<str>) {
         let Some(call) = self.calls.get(&no) else { return };
-        let Some(talk) = self.talks.get_mut(&call.talk) else { return };
-        let conn_id = &call.fact.conn_id;
-        let last = talk.steps.iter().rev().find(|step| step.dn == *dn && step.conn_id == *conn_id);
-        if last.is_some_and(|last| last.kind == kind) {
-            return;
-        }
-        if talk.steps.len() >= MAX_STEPS {
-            talk.left_out += 1;
-        } else {
-            talk.steps.push(Step { time: now.wall, kind, dn: dn.clone(), conn_id: conn_id.clone() });
-        }
+        let step = Step { time: now.wall, kind, dn: dn.clone(), conn_id: call.fact.conn_id.clone() };
+        self.add_to_past(call.talk, |past, shares| past.step(shares, &step));
     }
 
     /// Something is new about the recordings of a call's conversation.
@@ -159,6 +146,7 @@ impl Board {
         for talk in gone.iter().filter_map(|no| self.talks.remove(no)) {
             talk.calls.iter().for_each(|no| drop(self.calls.remove(no)));
         }
+        self.weigh();
         let calls = &self.calls;
         self.by_conn.retain(|_, no| calls.contains_key(no));
         self.by_uuid.retain(|_, no| calls.contains_key(no));

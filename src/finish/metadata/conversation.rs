@@ -72,8 +72,8 @@ pub(super) struct ConversationPart<'a> {
     calls: Vec<CallEntry<'a>>,
     agents: Vec<AgentEntry<'a>>,
     attached_data: &'a BTreeMap<String, String>,
-    data_changes: Vec<ChangeEntry<'a>>,
-    steps: Vec<StepEntry<'a>>,
+    data_changes: Vec<ChangeEntry>,
+    steps: Vec<StepEntry>,
     left_out: u32,
     blind: Vec<BlindEntry<'a>>,
 }
@@ -144,29 +144,29 @@ fn agent(agent: &AgentFact) -> AgentEntry<'_> {
 }
 
 #[derive(Serialize)]
-struct ChangeEntry<'a> {
+struct ChangeEntry {
     time: Iso,
-    key: &'a str,
+    key: String,
     /// Null: deleted.
-    value: Option<&'a str>,
-    dn: &'a str,
+    value: Option<String>,
+    dn: Arc<str>,
 }
 
-fn change(change: &DataChange) -> ChangeEntry<'_> {
-    ChangeEntry { time: Iso(change.time), key: &change.key, value: change.value.as_deref(), dn: &change.dn }
+fn change(change: DataChange) -> ChangeEntry {
+    ChangeEntry { time: Iso(change.time), key: change.key, value: change.value, dn: change.dn }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StepEntry<'a> {
+struct StepEntry {
     time: Iso,
     kind: StepKind,
-    dn: &'a str,
-    conn_id: &'a str,
+    dn: Arc<str>,
+    conn_id: Arc<str>,
 }
 
-fn step(step: &Step) -> StepEntry<'_> {
-    StepEntry { time: Iso(step.time), kind: step.kind, dn: &step.dn, conn_id: &step.conn_id }
+fn step(step: Step) -> StepEntry {
+    StepEntry { time: Iso(step.time), kind: step.kind, dn: step.dn, conn_id: step.conn_id }
 }
 
 #[derive(Serialize)]

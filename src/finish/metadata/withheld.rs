@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::conversation::CallFact;
-use crate::model::{Conversation, Leg, Recording};
+use crate::model::{Conversation, History, Leg, Recording};
 
 /// Parameters that link a recording to its call and say nothing about anyone.
 const IN_THE_CLEAR: [&str; 3] = ["calluuid", "connid", "datetime"];
@@ -96,8 +96,8 @@ fn links(conversation: Conversation) -> Conversation {
         couples: Vec::new(),
         agents: Vec::new(),
         attached_data: BTreeMap::new(),
-        data_changes: Vec::new(),
-        steps: Vec::new(),
+        data_changes: History::default(),
+        steps: History::default(),
         left_out: 0,
         blind,
         recordings,

@@ -8,10 +8,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | [`crowd`] | a busy switch instead of a scenario, for measurements: pure |
 //! | [`script`] | reads a scenario |
 //! | [`player`] | which event when; registrations, requests, snapshots: pure |
 //! | [`driver`] | the socket and the clock; [`play`] |
 
+pub mod crowd;
 pub mod driver;
 pub mod player;
 pub mod script;
