@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::assurance::report::Entry;
-use crate::assurance::{Call, Day, Heard, Tolerance, check};
+use crate::assurance::{Call, Day, Finding, Heard, Kind, Tolerance, check};
 use crate::clock::Now;
-use crate::model::{MonoTime, Recording, WallTime};
+use crate::model::{MonoTime, Recording, TenantId, WallTime};
 
 use super::Daemon;
 
@@ -54,6 +54,14 @@ impl Assurer {
             tenant: recording.tenant.to_string(),
             findings,
         });
+        self.is_dirty = true;
+    }
+
+    /// A call that a rule wants recorded is not.
+    fn miss(&mut self, now: WallTime, rule: String, tenant: &TenantId, detail: String) {
+        tracing::error!(%tenant, rule, "not recorded: {detail}; look at the log of the switch and of the media server");
+        let findings = vec![Finding { kind: Kind::Missing, detail }];
+        self.day.add(Entry { time: now.to_string(), recording: None, rule: Some(rule), tenant: tenant.to_string(), findings });
         self.is_dirty = true;
     }
 
@@ -115,6 +123,11 @@ impl Daemon {
     /// A recording is over, and its description is durable.
     pub(super) fn assure(&mut self, now: Now, recording: &Recording) {
         self.assurer.check(now.wall, recording);
+    }
+
+    /// The switch's side misses a recording that a rule wants.
+    pub(super) fn miss(&mut self, now: Now, rule: String, tenant: &TenantId, detail: String) {
+        self.assurer.miss(now.wall, rule, tenant, detail);
     }
 
     pub(super) fn keep_report(&mut self, now: Now) {
