@@ -83,14 +83,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Report> {
     sleep(SETTLE);
     let before = Spent::while_sleeping(&machine, window)?;
     let rss_before = machine.memory_kb()?.0;
-    let messages_before = messages(&machine)?;
     switch.begin();
     let during = Spent::while_sleeping(&machine, length)?;
     switch.pause();
     sleep(SETTLE);
     let sent = switch.sent();
     let taken = wait_for("the last events to be taken", Duration::from_secs(30), || {
-        let taken = messages(&machine)? - messages_before;
+        let taken = messages(&machine)?.saturating_sub(switch.answers());
         Ok((taken >= sent).then_some(taken))
     })?;
     let rss_after = machine.memory_kb()?.0;
@@ -192,6 +191,8 @@ struct Desk {
     sends: AtomicBool,
     /// So many were.
     sent: AtomicU64,
+    /// Lines that answer the box.
+    answers: AtomicU64,
 }
 
 impl Switch {
@@ -215,6 +216,10 @@ impl Switch {
         self.desk.sent.load(Ordering::Relaxed)
     }
 
+    fn answers(&self) -> u64 {
+        self.desk.answers.load(Ordering::Relaxed)
+    }
+
     /// The daemon has ended; so does the thread.
     fn finish(self) -> Result<()> {
         Ok(self.thread.join().map_err(|_| "the switch panicked")??)
@@ -228,7 +233,7 @@ fn serve(listener: &TcpListener, calls: u32, rate: u32, desk: &Desk) -> std::io:
     stream.set_read_timeout(Some(Duration::from_millis(2)))?;
     let (mut crowd, mut lines) = (Crowd::new(RUN, calls), Lines::default());
     let mut began: Option<MonoTime> = None;
-    while hear(&mut stream, &mut lines, &crowd)? {
+    while hear(&mut stream, &mut lines, &crowd, &desk.answers)? {
         if !desk.sends.load(Ordering::Relaxed) {
             continue;
         }
@@ -251,7 +256,7 @@ fn serve(listener: &TcpListener, calls: u32, rate: u32, desk: &Desk) -> std::io:
 }
 
 /// Answers what the box asks; false when it has closed the link.
-fn hear(stream: &mut TcpStream, lines: &mut Lines, crowd: &Crowd) -> std::io::Result<bool> {
+fn hear(stream: &mut TcpStream, lines: &mut Lines, crowd: &Crowd, count: &AtomicU64) -> std::io::Result<bool> {
     let mut chunk = [0; 16_384];
     let length = match stream.read(&mut chunk) {
         Ok(0) => return Ok(false),
@@ -264,6 +269,7 @@ fn hear(stream: &mut TcpStream, lines: &mut Lines, crowd: &Crowd) -> std::io::Re
     lines.push(&chunk[..length], |line| {
         let Line::Whole(line) = line else { return };
         let answer = serde_json::from_slice(line).ok().and_then(|message| crowd.answer(&message));
+        count.fetch_add(u64::from(answer.is_some()), Ordering::Relaxed);
         answers.extend(answer.into_iter().flatten());
     });
     stream.write_all(&answers)?;

@@ -158,6 +158,7 @@ fn in_words(decision: &Decision) -> String {
     let named = |key: &str, value: &Option<String>| value.as_ref().map(|value| format!(", {key} {value}"));
     let partitions =
         Some(&action.partitions).filter(|list| !list.is_empty()).map(|list| format!(", partitions {}", list.join(" ")));
-    let rest = [side, named("tone", &action.tone), named("retention class", &action.retention_class), partitions];
+    let format = action.format.map(|format| format!(", format {}", format.name()));
+    let rest = [side, format, named("tone", &action.tone), named("retention class", &action.retention_class), partitions];
     format!("{steps}{verdict}{}\n", rest.into_iter().flatten().collect::<String>())
 }

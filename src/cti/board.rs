@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::model::conversation::{Blind, CallFact, Conversation, StepKind};
-use crate::model::{CallUuid, Direction, MonoTime, RecordingId, RecordingNo, SwitchId, WallTime};
+use crate::model::{CallUuid, Direction, MonoTime, RecordingId, RecordingNo, SwitchId, TenantId, WallTime};
 
 use super::account;
 use super::message::{CallEvent, EventKind, Pairs, Registered};
 use past::{Past, Shares};
+pub use questions::SessionFacts;
 
 mod parties;
 mod past;
@@ -44,6 +45,28 @@ const MAX_TURNS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkNo(pub usize);
 
+/// Whose calls somebody may know of: one tenant's, and those of the tenants above it, whose switches it may be on. Calls of
+/// a switch that is nobody's are everybody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whose(Option<Vec<TenantId>>);
+
+impl Whose {
+    /// Nobody has said whose: then the switch will.
+    pub fn unknown() -> Whose {
+        Whose(None)
+    }
+
+    /// A tenant's; `above` are the tenants above it.
+    pub fn of(tenant: TenantId, above: impl IntoIterator<Item = TenantId>) -> Whose {
+        Whose(Some(std::iter::once(tenant).chain(above).collect()))
+    }
+
+    /// Whether calls of this tenant's switches are for them.
+    pub fn includes(&self, owner: &TenantId) -> bool {
+        *owner == TenantId::default_tenant() || self.0.as_ref().is_none_or(|tenants| tenants.contains(owner))
+    }
+}
+
 /// What the media side knows of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordingFacts {
@@ -53,6 +76,8 @@ pub struct RecordingFacts {
     pub id: RecordingId,
     /// CallUUID, where the media server gave one.
     pub call_uuid: Option<CallUuid>,
+    /// Whose it is.
+    pub whose: Whose,
     /// DN of the recorded party.
     pub recorded_dn: Option<String>,
     /// When it began.
@@ -127,9 +152,11 @@ pub(super) struct Recorded {
 #[derive(Debug)]
 pub struct Board {
     switches: Vec<SwitchId>,
+    /// Whose each of the switches is. Numbers and ids of one tenant's switch mean nothing at another's.
+    owners: Vec<TenantId>,
     pub(super) calls: BTreeMap<CallNo, Call>,
     by_conn: HashMap<(LinkNo, Arc<str>), CallNo>,
-    by_uuid: HashMap<CallUuid, CallNo>,
+    by_uuid: HashMap<(TenantId, CallUuid), CallNo>,
     by_recording_id: HashMap<RecordingId, CallNo>,
     pub(super) talks: BTreeMap<TalkNo, Talk>,
     /// What the histories of all conversations take.
@@ -145,10 +172,12 @@ pub struct Board {
 }
 
 impl Board {
-    /// Nothing known yet; a switch for each T-Server.
-    pub fn new(switches: Vec<SwitchId>) -> Board {
+    /// Nothing known yet; for each T-Server its switch, and whose that is.
+    pub fn new(switches: Vec<(SwitchId, TenantId)>) -> Board {
+        let (switches, owners) = switches.into_iter().unzip();
         Board {
             switches,
+            owners,
             calls: BTreeMap::new(),
             by_conn: HashMap::new(),
             by_uuid: HashMap::new(),
@@ -291,7 +320,8 @@ impl Board {
             return None; // the end of something that was never seen
         }
         let switch = self.switches.get(link.0)?.clone();
-        let twin = event.call_uuid.as_ref().and_then(|uuid| self.by_uuid.get(uuid)).copied();
+        let owner = self.owners.get(link.0)?.clone();
+        let twin = event.call_uuid.as_ref().and_then(|uuid| self.by_uuid.get(&(owner, uuid.clone()))).copied();
         if let Some(no) =
             twin.filter(|no| self.calls.get(no).is_some_and(|call| call.fact.switch == switch && call.fact.ended.is_none()))
         {
@@ -336,10 +366,12 @@ impl Board {
         Some(no)
     }
 
-    /// A call by its ConnID: at this switch, else at any other.
+    /// A call by its ConnID: at this switch, else at any other of the same tenant.
     fn anywhere(&self, link: LinkNo, conn_id: &Arc<str>) -> Option<CallNo> {
         let at = |link| self.by_conn.get(&(link, conn_id.clone())).copied();
-        at(link).or_else(|| (0..self.switches.len()).filter(|n| *n != link.0).find_map(|n| at(LinkNo(n))))
+        let owner = self.owners.get(link.0);
+        let others = (0..self.switches.len()).filter(|n| *n != link.0 && self.owners.get(*n) == owner);
+        at(link).or_else(|| others.into_iter().find_map(|n| at(LinkNo(n))))
     }
 
     fn number(&mut self) -> u64 {
@@ -360,7 +392,9 @@ impl Board {
         fact.dnis = fact.dnis.take().or_else(|| event.dnis.clone());
         if let Some(uuid) = event.call_uuid.as_ref().filter(|_| fact.call_uuid.is_none()) {
             fact.call_uuid = Some(uuid.clone());
-            self.by_uuid.insert(uuid.clone(), no);
+            if let Some(owner) = self.owners.get(link.0) {
+                self.by_uuid.insert((owner.clone(), uuid.clone()), no);
+            }
             self.look_for_recordings(no);
         }
         if let Some(agent) = &event.agent {

@@ -1,6 +1,7 @@
 //! The sockets of the CTI links: one task drives the machine, one more per connection reads and writes. All on the main
 //! thread's runtime; if they die, calls go on being recorded.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -9,10 +10,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Now;
-use crate::model::MonoTime;
+use crate::model::{CallFacts, MonoTime};
 
-use super::board::LinkNo;
-use super::hub::{Address, Command, Event, Hub, LinkState, Settings, TServer};
+use super::board::{LinkNo, SessionFacts};
+use super::desk::Services;
+use super::hub::{Address, Command, Event, Hub, LinkState, TServer};
 use super::link::Action;
 
 mod tls;
@@ -35,18 +37,20 @@ const QUEUE: usize = 1_024;
 pub struct Cti {
     commands: mpsc::Sender<Command>,
     states: watch::Receiver<Vec<LinkState>>,
+    hub: Arc<Mutex<Hub>>,
 }
 
 impl Cti {
     /// Starts the links. Without any T-Server it does nothing.
-    pub fn start(tservers: Vec<TServer>, settings: Settings) -> (Cti, mpsc::Receiver<Event>) {
+    pub fn start(tservers: Vec<TServer>, services: Services) -> (Cti, mpsc::Receiver<Event>) {
+        let hub = Arc::new(Mutex::new(Hub::new(Now::read(), &tservers, services, &mut Rng::new())));
         let (commands, incoming) = mpsc::channel(QUEUE);
         let (outgoing, events) = mpsc::channel(QUEUE);
         let (published, states) = watch::channel(Vec::new());
         if !tservers.is_empty() {
-            tokio::spawn(Driver::new(tservers, settings, outgoing, published).run(incoming));
+            tokio::spawn(Driver::new(tservers, Arc::clone(&hub), outgoing, published).run(incoming));
         }
-        (Cti { commands, states }, events)
+        (Cti { commands, states, hub }, events)
     }
 
     /// Tells the station something. It never waits: what does not fit is lost, and the next message about that recording
@@ -55,6 +59,12 @@ impl Cti {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.commands.try_send(command) {
             tracing::warn!("the CTI station does not keep up: something about a recording was not told to it");
         }
+    }
+
+    /// What rules may ask of the call of a recording session that begins; none: no T-Server has told of it, or the station
+    /// has died.
+    pub fn facts(&self, now: Now, session: &SessionFacts<'_>) -> Option<CallFacts> {
+        self.hub.lock().ok()?.facts_of_session(now, session)
     }
 
     /// The links as they are.
@@ -79,7 +89,8 @@ struct Line {
 
 struct Driver {
     tservers: Vec<TServer>,
-    hub: Hub,
+    /// Held for a moment at a time, never while something is awaited: only then does nobody wait for it.
+    hub: Arc<Mutex<Hub>>,
     lines: Vec<Option<Line>>,
     epoch: u64,
     inputs: mpsc::Sender<(LinkNo, u64, Input)>,
@@ -91,12 +102,11 @@ struct Driver {
 impl Driver {
     fn new(
         tservers: Vec<TServer>,
-        settings: Settings,
+        hub: Arc<Mutex<Hub>>,
         events: mpsc::Sender<Event>,
         states: watch::Sender<Vec<LinkState>>,
     ) -> Driver {
         let (inputs, arrived) = mpsc::channel(CHUNKS);
-        let hub = Hub::new(Now::read(), &tservers, settings, &mut Rng::new());
         let lines = tservers.iter().map(|_| None).collect();
         Driver { tservers, hub, lines, epoch: 0, inputs, arrived, events, states }
     }
@@ -104,17 +114,17 @@ impl Driver {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut every = tokio::time::interval(EVERY);
         loop {
-            let wake = self.hub.poll_timeout();
+            let wake = self.hub().poll_timeout();
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.hub.handle_command(Now::read(), command),
+                    Some(command) => self.hub().handle_command(Now::read(), command),
                     None => return, // the daemon is gone
                 },
                 Some((no, epoch, input)) = self.arrived.recv() => self.take(Now::read(), no, epoch, input),
-                () = until(wake) => self.hub.handle_timeout(Now::read()),
+                () = until(wake) => self.hub().handle_timeout(Now::read()),
                 _ = every.tick() => {
-                    self.hub.handle_timeout(Now::read());
-                    self.states.send_replace(self.hub.links());
+                    self.hub().handle_timeout(Now::read());
+                    self.states.send_replace(self.hub().links());
                 }
             }
             if self.settle().await.is_err() {
@@ -128,33 +138,39 @@ impl Driver {
             return;
         }
         match input {
-            Input::Connected => self.hub.connected(now, no),
-            Input::Bytes(bytes) => self.hub.handle_bytes(now, no, &bytes),
+            Input::Connected => self.hub().connected(now, no),
+            Input::Bytes(bytes) => self.hub().handle_bytes(now, no, &bytes),
             Input::Lost(why) => {
                 self.close(no);
-                self.hub.lost(now, no, &why);
+                self.hub().lost(now, no, &why);
             }
         }
     }
 
     /// Carries out what the machine wants; fails when the daemon is gone.
     async fn settle(&mut self) -> Result<(), mpsc::error::SendError<Event>> {
-        while let Some((no, action)) = self.hub.poll_action() {
+        loop {
+            let Some((no, action)) = self.hub().poll_action() else { break };
             match action {
                 Action::Connect(address) => self.connect(no, address),
                 Action::Close => self.close(no),
                 Action::Send(bytes) => {
                     if self.line(no).is_some_and(|line| line.lines.try_send(bytes).is_err()) {
                         self.close(no);
-                        self.hub.lost(Now::read(), no, "it does not read what it is sent");
+                        self.hub().lost(Now::read(), no, "it does not read what it is sent");
                     }
                 }
             }
         }
-        while let Some(event) = self.hub.poll_event() {
+        loop {
+            let Some(event) = self.hub().poll_event() else { return Ok(()) };
             self.events.send(event).await?;
         }
-        Ok(())
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        // Only this task changes it; had it panicked, it would not be here.
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&self, no: LinkNo) -> Option<&Line> {

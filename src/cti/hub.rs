@@ -9,12 +9,12 @@ use fastrand::Rng;
 
 use crate::clock::Now;
 use crate::model::{CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId};
-use crate::rules::Rules;
 
-use super::board::{Board, LinkNo, RecordingFacts};
+use super::board::{Board, LinkNo, RecordingFacts, SessionFacts};
 use super::desk::{Desk, Place, Services, Wish};
 use super::link::{self, Counters, Link, News};
 use super::message::{CallEvent, EventKind};
+use super::wanted::{Missed, Wanted};
 
 /// A T-Server and what to monitor there.
 #[derive(Clone, Debug)]
@@ -64,8 +64,15 @@ pub enum Command {
     Recording(RecordingFacts),
     /// A recording is over for good.
     Over(RecordingNo),
-    /// Other rules are in force from now on.
-    Rules(Rules),
+    /// A rule wants this party recorded: the answer to [`Event::Connected`].
+    Ask {
+        /// Where.
+        place: Place,
+        /// Whose side.
+        side: Side,
+        /// Its name.
+        rule: String,
+    },
     /// Somebody asked something of a recording; the box has done its part.
     Asked(RecordingNo, Wish),
 }
@@ -84,6 +91,22 @@ pub enum Event {
     },
     /// Somebody asked something of a recording by way of the switch.
     Asked(RecordingNo, Wish),
+    /// A party is not recorded although a rule wants it.
+    Missed {
+        /// The rule.
+        rule: String,
+        /// Whose switch it is on.
+        tenant: TenantId,
+        /// Which party in which call, and for how long, in words.
+        detail: String,
+    },
+    /// A party is connected, and nobody has it recorded: a rule may want it.
+    Connected {
+        /// Where.
+        place: Place,
+        /// What a rule may ask.
+        facts: Box<CallFacts>,
+    },
 }
 
 /// The state of a link, for page and metrics.
@@ -107,15 +130,6 @@ struct Served {
     dns: HashMap<Arc<str>, DnType>,
 }
 
-/// What decides over requests.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The switch's numbers.
-    pub services: Services,
-    /// Who is recorded.
-    pub rules: Rules,
-}
-
 /// The station as one machine.
 #[derive(Debug)]
 pub struct Hub {
@@ -124,14 +138,14 @@ pub struct Hub {
     links: Vec<Link>,
     board: Board,
     desk: Desk,
-    rules: Rules,
+    wanted: Wanted,
     actions: VecDeque<(LinkNo, link::Action)>,
     events: VecDeque<Event>,
 }
 
 impl Hub {
     /// Links that connect at the first [`Hub::handle_timeout`].
-    pub fn new(now: Now, tservers: &[TServer], settings: Settings, rng: &mut Rng) -> Hub {
+    pub fn new(now: Now, tservers: &[TServer], services: Services, rng: &mut Rng) -> Hub {
         let link = |tserver: &TServer| {
             let (name, dns) = (tserver.name.clone(), tserver.dns.clone());
             Link::new(now.mono, link::Config { name, addresses: tserver.addresses.len(), dns }, rng.fork())
@@ -143,11 +157,11 @@ impl Hub {
         };
         Hub {
             tservers: tservers.iter().map(served).collect(),
-            desk: Desk::new(settings.services),
-            rules: settings.rules,
+            desk: Desk::new(services),
             names: tservers.iter().map(|tserver| tserver.name.clone()).collect(),
             links: tservers.iter().map(link).collect(),
-            board: Board::new(tservers.iter().map(|tserver| tserver.switch.clone()).collect()),
+            board: Board::new(tservers.iter().map(|tserver| (tserver.switch.clone(), tserver.tenant.clone())).collect()),
+            wanted: Wanted::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -158,7 +172,7 @@ impl Hub {
         match command {
             Command::Recording(facts) => self.board.handle_recording(facts),
             Command::Over(no) => self.board.forget_recording(no),
-            Command::Rules(rules) => self.rules = rules,
+            Command::Ask { place, side, rule } => self.ask(now, place, side, &rule),
             Command::Asked(no, wish) => {
                 if let Some(place) = self.board.place_of(no) {
                     self.board.wished(now, &place, wish);
@@ -191,6 +205,8 @@ impl Hub {
         }
         self.board.handle_timeout(now);
         self.desk.handle_timeout(now);
+        let missed = self.wanted.overdue(now, |place| self.board.is_recorded(place));
+        missed.into_iter().for_each(|missed| self.miss(missed));
         self.settle(now);
         for (no, conversation) in self.board.tell(now.mono) {
             let switch =
@@ -268,11 +284,13 @@ impl Hub {
                 registered.calls.iter().flatten().filter(connected).for_each(|call| self.consider(now, no, call));
             }
             News::Event(event) => {
+                if matches!(event.kind, EventKind::Released | EventKind::Abandoned) {
+                    self.leave(now, &place(no, &event));
+                }
                 self.board.handle_event(now, no, &event);
                 match event.kind {
                     EventKind::Established | EventKind::PartyChanged => self.consider(now, no, &event),
                     EventKind::PrivateInfo => self.overhear(now, no, &event),
-                    EventKind::Released | EventKind::Abandoned => self.desk.left(&place(no, &event)),
                     _ => {}
                 }
             }
@@ -291,22 +309,51 @@ impl Hub {
     /// A party is connected: a rule may want it recorded.
     fn consider(&mut self, now: Now, no: LinkNo, event: &CallEvent) {
         let place = place(no, event);
-        if self.rules.count() == 0 || self.desk.is_asked(&place) {
+        if self.is_seen_to(&place) {
             return;
         }
         if event.extensions.contains_key("record") {
             return self.desk.leave_to_others(place); // a routing strategy sees to it
         }
-        if self.board.is_recorded(&place) {
-            return;
-        }
         let Some(facts) = self.facts(now, &place) else { return };
-        let decision = self.rules.decide(&facts);
-        let Some(rule) = decision.rule.filter(|_| decision.action.record.audio()) else { return };
+        self.events.push_back(Event::Connected { place, facts: Box::new(facts) });
+    }
+
+    fn ask(&mut self, now: Now, place: Place, side: Side, rule: &str) {
+        let Some(facts) = self.facts(now, &place) else { return };
+        if self.is_seen_to(&place) {
+            return; // meanwhile
+        }
         let id = recording_id(now, &place, facts.call_uuid.as_ref());
-        self.board.asked_to_record(no, &place.conn_id, id.clone());
-        let side = decision.action.side.unwrap_or(Side::Source).name();
-        self.desk.ask_to_record(now, place, &id, side, &rule);
+        self.board.asked_to_record(place.link, &place.conn_id, id.clone());
+        self.wanted.add(now, place.clone(), rule);
+        self.desk.ask_to_record(now, place, &id, side.name(), rule);
+    }
+
+    /// A party is about to leave: nothing more is asked for it.
+    fn leave(&mut self, now: Now, place: &Place) {
+        self.desk.left(place);
+        if let Some(missed) = self.wanted.left(now, place, |place| self.board.is_recorded(place)) {
+            self.miss(missed);
+        }
+    }
+
+    fn miss(&mut self, missed: Missed) {
+        let Missed { place, rule, since } = missed;
+        let Some(served) = self.tservers.get(place.link.0) else { return };
+        let (switch, dn, conn_id) = (&served.switch, &place.dn, &place.conn_id);
+        let detail = format!("DN {dn} of switch {switch} in call {conn_id}, connected for {} s", since.as_secs());
+        self.events.push_back(Event::Missed { rule, tenant: served.tenant.clone(), detail });
+    }
+
+    /// Somebody has this party recorded, or has asked for it.
+    fn is_seen_to(&self, place: &Place) -> bool {
+        self.desk.is_asked(place) || self.board.is_recorded(place)
+    }
+
+    /// What rules may ask of the call of a recording session that begins; none: no T-Server has told of it.
+    pub fn facts_of_session(&self, now: Now, session: &SessionFacts<'_>) -> Option<CallFacts> {
+        self.facts(now, &self.board.place_of_session(session)?)
     }
 
     fn facts(&self, now: Now, place: &Place) -> Option<CallFacts> {

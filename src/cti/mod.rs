@@ -13,6 +13,7 @@
 //! | [`account`] | what of it belongs to one recording |
 //! | [`hub`] | all of these as one machine |
 //! | [`desk`] | requests to the switch, and what others ask of it |
+//! | [`wanted`] | what a rule wants recorded, and is not |
 //! | [`driver`] | the sockets |
 
 pub mod account;
@@ -24,11 +25,12 @@ pub mod lines;
 pub mod link;
 pub mod message;
 pub mod sequence;
+pub mod wanted;
 
-pub use board::RecordingFacts;
+pub use board::{RecordingFacts, SessionFacts, Whose};
 pub use desk::{Services, Wish};
 pub use driver::Cti;
-pub use hub::{Address, Command, Event, LinkState, Settings, TServer};
+pub use hub::{Address, Command, Event, LinkState, TServer};
 
 #[cfg(test)]
 mod tests;

@@ -4,15 +4,16 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::board::{LinkNo, RecordingFacts};
+use super::board::{LinkNo, RecordingFacts, SessionFacts, Whose};
 use super::desk::Services;
-use super::hub::{Command, Event, Hub, Settings, TServer};
+use super::hub::{Command, Event, Hub, TServer};
 use super::link::Action;
 use crate::clock::Now;
-use crate::model::{Conversation, DnType, MonoTime, RecordingId, RecordingNo, SwitchId, TenantId, WallTime};
+use crate::model::{
+    CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId, WallTime,
+};
 use crate::msr::switch::player::{Action as Play, Pace, Player};
 use crate::msr::switch::script::Script;
-use crate::rules::Rules;
 
 const SCENARIOS: [&str; 10] = [
     "inbound",
@@ -62,10 +63,9 @@ impl World {
             dns: dns.chain(ports).collect(),
         };
         let services = Services { start: 3_013, stop: 3_014, pause: 3_015, resume: 3_016 };
-        let settings = Settings { services, rules: Rules::default() };
         let script = Script::parse(name, &file(name, "scenario")).unwrap();
         World {
-            hub: Hub::new(at(0), &[tserver], settings, &mut Rng::with_seed(1)),
+            hub: Hub::new(at(0), &[tserver], services, &mut Rng::with_seed(1)),
             player: Player::new(script, pace),
             is_connected: false,
             closed_until_ms: 0,
@@ -105,6 +105,7 @@ impl World {
                     let no = RecordingNo(self.told.len() as u64);
                     let facts = RecordingFacts {
                         no,
+                        whose: Whose::unknown(),
                         id: RecordingId(
                             recording.id.unwrap_or_else(|| format!("{}_2026-03-02_{no}", recording.call.uuid)).into(),
                         ),
@@ -198,4 +199,107 @@ fn a_link_cut_anywhere_recovers() {
             assert_eq!(of(&cut), of(&whole), "{name}, cut at {cut_ms} ms");
         }
     }
+}
+
+/// Two T-Servers that number their calls alike, each its own tenant's.
+fn neighbours() -> Hub {
+    let tserver = |name: &str| TServer {
+        name: name.into(),
+        switch: SwitchId(name.into()),
+        tenant: TenantId(name.into()),
+        addresses: vec![super::Address { host: name.into(), port: 1, tls: None }],
+        dns: vec![("7001".into(), DnType::Extension)],
+    };
+    let services = Services { start: 3_013, stop: 3_014, pause: 3_015, resume: 3_016 };
+    let mut hub = Hub::new(at(0), &[tserver("acme"), tserver("globex")], services, &mut Rng::with_seed(1));
+    hub.handle_timeout(at(0));
+    for (no, secret) in [(LinkNo(0), "of acme"), (LinkNo(1), "of globex")] {
+        hub.connected(at(0), no);
+        let event = json!({
+            "msg": "EventEstablished", "connId": "c1", "callUuid": "01ABCDEFGHIJKLMNOPQRSTUV00000001", "thisDn": "7001",
+            "otherDn": "555", "previousConnId": "c1", "userData": {"Secret": secret}
+        });
+        hub.handle_bytes(at(1), no, format!("{event}\n").as_bytes());
+    }
+    hub
+}
+
+fn of(tenant: Option<&str>) -> Whose {
+    tenant.map_or_else(Whose::unknown, |tenant| Whose::of(TenantId(tenant.into()), []))
+}
+
+#[test]
+fn a_tenant_never_hears_of_the_calls_of_another() {
+    let uuid = CallUuid("01ABCDEFGHIJKLMNOPQRSTUV00000001".into());
+    let asked = |hub: &Hub, tenant: Option<&str>| {
+        let session = SessionFacts { id: None, call_uuid: Some(&uuid), dn: Some("7001"), whose: of(tenant) };
+        hub.facts_of_session(at(2), &session).map(|facts| facts.attached["Secret"].clone())
+    };
+    let mut hub = neighbours();
+    assert_eq!(hub.board().calls_in_progress(), 2, "the same ConnID, and two calls");
+    assert_eq!(asked(&hub, Some("acme")).as_deref(), Some("of acme"));
+    assert_eq!(asked(&hub, Some("globex")).as_deref(), Some("of globex"));
+    assert_eq!(asked(&hub, Some("initech")), None);
+
+    for (no, tenant) in ["acme", "globex", "initech"].into_iter().enumerate() {
+        let facts = RecordingFacts {
+            no: RecordingNo(no as u64),
+            id: RecordingId(format!("{tenant}_1").into()),
+            call_uuid: Some(uuid.clone()),
+            whose: of(Some(tenant)),
+            recorded_dn: Some("7001".into()),
+            started: at(1).wall,
+            ended: None,
+        };
+        hub.handle_command(at(3), Command::Recording(facts));
+    }
+    hub.handle_timeout(at(4));
+    let mut told = Vec::new();
+    while let Some(event) = hub.poll_event() {
+        if let Event::Told { no, tenant, conversation } = event {
+            let ids: Vec<String> = conversation.recordings.iter().map(ToString::to_string).collect();
+            told.push((no.0, tenant.to_string(), conversation.attached_data["Secret"].clone(), ids.join(" ")));
+        }
+    }
+    let row = |no, tenant: &str| (no, tenant.to_owned(), format!("of {tenant}"), format!("{tenant}_1"));
+    assert_eq!(told, [row(0, "acme"), row(1, "globex")]);
+
+    // A request that is seen at one switch pauses nothing of the other's.
+    let pause = json!({"msg": "EventPrivateInfo", "connId": "c1", "thisDn": "7001", "privateMsgId": 3_015});
+    hub.handle_bytes(at(5), LinkNo(1), format!("{pause}\n").as_bytes());
+    let paused: Vec<Event> = std::iter::from_fn(|| hub.poll_event()).filter(|e| matches!(e, Event::Asked(..))).collect();
+    assert_eq!(paused, [Event::Asked(RecordingNo(1), super::Wish::Pause)]);
+}
+
+#[test]
+fn a_recording_that_does_not_come_is_missed_while_the_call_is_on() {
+    let mut hub = neighbours();
+    let connected = |hub: &mut Hub| {
+        let events = std::iter::from_fn(|| hub.poll_event());
+        events
+            .filter_map(|event| if let Event::Connected { place, facts } = event { Some((place, facts)) } else { None })
+            .collect()
+    };
+    let places: Vec<(super::desk::Place, Box<CallFacts>)> = connected(&mut hub);
+    assert_eq!(places.len(), 2);
+    assert_eq!(places[1].1.attached["Secret"], "of globex");
+    for (place, _) in places {
+        hub.handle_command(at(10), Command::Ask { place, side: Side::Source, rule: "all".into() });
+    }
+    let facts = RecordingFacts {
+        no: RecordingNo(7),
+        id: RecordingId("x".into()),
+        call_uuid: Some(CallUuid("01ABCDEFGHIJKLMNOPQRSTUV00000001".into())),
+        whose: of(Some("acme")),
+        recorded_dn: Some("7001".into()),
+        started: at(20).wall,
+        ended: None,
+    };
+    hub.handle_command(at(20), Command::Recording(facts));
+    for ms in (20..60_000).step_by(200) {
+        hub.handle_timeout(at(ms));
+    }
+    let missed: Vec<Event> = std::iter::from_fn(|| hub.poll_event()).filter(|e| matches!(e, Event::Missed { .. })).collect();
+    let detail = "DN 7001 of switch globex in call c1, connected for 20 s".to_owned();
+    assert_eq!(missed, [Event::Missed { rule: "all".into(), tenant: TenantId("globex".into()), detail }]);
 }

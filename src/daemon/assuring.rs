@@ -8,7 +8,7 @@ use crate::assurance::report::Entry;
 use crate::assurance::{Call, Day, Finding, Heard, Kind, Tolerance, check};
 use crate::clock::Now;
 use crate::model::tone::ChannelTones;
-use crate::model::{MonoTime, Recording, ToneDemand, WallTime};
+use crate::model::{MonoTime, Recording, TenantId, ToneDemand, WallTime};
 
 use super::Daemon;
 
@@ -59,6 +59,14 @@ impl Assurer {
         self.day.amend(entry(now, recording, vec![Finding { kind: Kind::Tone, detail }]));
         self.is_dirty = true;
         true
+    }
+
+    /// A call that a rule wants recorded is not.
+    fn miss(&mut self, now: WallTime, rule: String, tenant: &TenantId, detail: String) {
+        tracing::error!(%tenant, rule, "not recorded: {detail}; look at the log of the switch and of the media server");
+        let findings = vec![Finding { kind: Kind::Missing, detail }];
+        self.day.add(Entry { time: now.to_string(), recording: None, rule: Some(rule), tenant: tenant.to_string(), findings });
+        self.is_dirty = true;
     }
 
     /// Writes the report when it is time, and begins a new one with each day.
@@ -142,6 +150,11 @@ impl Daemon {
         totals.missing += missing;
         totals.demanded += u64::from(tones.demand != ToneDemand::None);
         totals.failed += u64::from(is_wrong);
+    }
+
+    /// The switch's side misses a recording that a rule wants.
+    pub(super) fn miss(&mut self, now: Now, rule: String, tenant: &TenantId, detail: String) {
+        self.assurer.miss(now.wall, rule, tenant, detail);
     }
 
     pub(super) fn keep_report(&mut self, now: Now) {

@@ -7,9 +7,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::cti::hub::Tls;
-use crate::cti::{Address, Command, Event, RecordingFacts, Services, Settings, TServer, Wish};
+use crate::cti::{Address, Command, Event, RecordingFacts, Services, TServer, Whose, Wish};
 use crate::model::{Channel, Recording, RecordingNo, Stage, TenantId};
-use crate::rules::Rules;
 use crate::web::driver::calls::{Ask, Asked, Outcome};
 
 use super::Daemon;
@@ -18,7 +17,7 @@ impl Daemon {
     /// A description that is to be written: what of it matters to the switch's side.
     pub(super) fn tell_cti(&self, recording: &Recording) {
         self.cti.tell(match recording.stage {
-            Stage::Recording => Command::Recording(facts(recording)),
+            Stage::Recording => Command::Recording(facts(recording, self.judge.whose(&recording.tenant))),
             _ => Command::Over(recording.no),
         });
     }
@@ -27,6 +26,12 @@ impl Daemon {
         match event {
             Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
             Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
+            Event::Missed { rule, tenant, detail } => self.miss(now, rule, &tenant, detail),
+            Event::Connected { place, facts } => {
+                if let Some((side, rule)) = self.judge.wants(&facts) {
+                    self.cti.tell(Command::Ask { place, side, rule });
+                }
+            }
         }
     }
 
@@ -59,13 +64,14 @@ impl Daemon {
     }
 }
 
-fn facts(recording: &Recording) -> RecordingFacts {
+fn facts(recording: &Recording, whose: Whose) -> RecordingFacts {
     let recorded = recording.legs.iter().find(|leg| leg.channel == Channel::Recorded).and_then(|leg| leg.dn.clone());
     let is_over = !recording.legs.is_empty() && recording.legs.iter().all(|leg| leg.ended.is_some());
     RecordingFacts {
         no: recording.no,
         id: recording.id.clone(),
         call_uuid: recording.call_uuid.clone(),
+        whose,
         recorded_dn: recorded.or_else(|| recording.parameters.get("recorddn").cloned()),
         started: recording.started,
         ended: recording.legs.iter().filter_map(|leg| leg.ended).max().filter(|_| is_over),
@@ -98,14 +104,13 @@ fn owner(config: &Config, tserver: &crate::config::TServer) -> TenantId {
     owner.map_or_else(TenantId::default_tenant, |tenant| tenant.id.clone())
 }
 
-/// What decides over requests to the switch.
-pub(super) fn settings(config: &Config) -> Settings {
+/// The switch's numbers of what it is asked for.
+pub(super) fn settings(config: &Config) -> Services {
     let control = &config.control;
-    let services = Services {
+    Services {
         start: control.start_service,
         stop: control.stop_service,
         pause: control.pause_service,
         resume: control.resume_service,
-    };
-    Settings { services, rules: Rules::new(config.rules.clone(), config.calendars.clone()) }
+    }
 }

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::clock::Now;
 use crate::config::{Config, Loaded};
+use crate::cti::{Cti, SessionFacts, Whose};
 use crate::model::recording::Ruling;
-use crate::model::{RecordingId, TenantId};
+use crate::model::{CallFacts, RecordingId, Side, TenantId};
 use crate::recording::{Declined, Placement};
 use crate::rules::{Action, Rules};
 use crate::session::Session;
@@ -29,24 +30,63 @@ impl Judge {
     }
 
     /// Where a new recording belongs, or the rule that wants nothing recorded.
-    pub(super) fn judge(&mut self, now: Now, session: &Session) -> Result<Placement, Declined> {
+    pub(super) fn judge(&mut self, now: Now, session: &Session, cti: &Cti) -> Result<Placement, Declined> {
         let known = |id: &RecordingId| self.declined.iter().find(|(declined, _)| declined == id).map(|(_, rule)| rule.clone());
         if let Some(rule) = session.recording_id.as_ref().and_then(known) {
             return Err(Declined { rule });
         }
-        let tenant = self.directory.tenant(&session.tenant_hints).map_or_else(TenantId::default_tenant, |t| t.id.clone());
-        let mut facts = session.facts(tenant, now.wall);
-        if let Some(dn) = facts.dn.as_ref().and_then(|dn| self.directory.dn(dn, &facts.tenant)) {
+        let facts = self.facts(now, session, cti);
+        let (tenant, switch) = (facts.tenant.clone(), facts.switch.clone());
+        let ruling = match self.decide(&facts) {
+            Some((rule, action)) if !action.record.audio() => return Err(self.decline(session, rule)),
+            Some((rule, action)) => Some(Box::new(ruling(rule, action))),
+            None => None,
+        };
+        Ok(Placement { tenant, switch, ruling })
+    }
+
+    /// Whose side of a connected party a rule wants recorded, and which rule.
+    pub(super) fn wants(&self, facts: &CallFacts) -> Option<(Side, String)> {
+        let (rule, action) = self.decide(facts)?;
+        action.record.audio().then(|| (action.side.unwrap_or(Side::Source), rule))
+    }
+
+    /// Switches whose calls nobody tells of.
+    pub(super) fn unmonitorable(&self) -> Vec<String> {
+        self.directory.unmonitorable().map(ToString::to_string).collect()
+    }
+
+    /// Whose calls a tenant may know of.
+    pub(super) fn whose(&self, tenant: &TenantId) -> Whose {
+        match *tenant == TenantId::default_tenant() {
+            true => Whose::unknown(),
+            false => Whose::of(tenant.clone(), self.directory.above(tenant).cloned()),
+        }
+    }
+
+    /// The one place where rules are asked, whoever tells of the call.
+    fn decide(&self, facts: &CallFacts) -> Option<(String, Action)> {
+        let decision = self.rules.decide(facts);
+        decision.rule.map(|rule| (rule, decision.action))
+    }
+
+    /// All that is known of a call: what its session says, and where that says nothing, what a T-Server has told.
+    fn facts(&self, now: Now, session: &Session, cti: &Cti) -> CallFacts {
+        let named = self.directory.tenant(&session.tenant_hints).map(|tenant| tenant.id.clone());
+        let mut facts = session.facts(named.clone().unwrap_or_else(TenantId::default_tenant), now.wall);
+        let asked = SessionFacts {
+            id: session.recording_id.as_ref(),
+            call_uuid: session.call_uuid.as_ref(),
+            dn: facts.dn.as_deref(),
+            whose: self.whose(&facts.tenant),
+        };
+        if let Some(told) = cti.facts(now, &asked) {
+            facts.complete(told, named.is_some());
+        } else if let Some(dn) = facts.dn.as_ref().and_then(|dn| self.directory.dn(dn, &facts.tenant)) {
             facts.dn_type = Some(dn.dn_type);
             facts.switch = Some(dn.switch.clone());
         }
-        let decision = self.rules.decide(&facts);
-        let ruling = match decision.rule {
-            Some(rule) if !decision.action.record.audio() => return Err(self.decline(session, rule)),
-            Some(rule) => Some(Box::new(ruling(rule, decision.action))),
-            None => None,
-        };
-        Ok(Placement { tenant: facts.tenant, switch: facts.switch, ruling })
+        facts
     }
 
     fn decline(&mut self, session: &Session, rule: String) -> Declined {
@@ -59,7 +99,8 @@ impl Judge {
 }
 
 fn ruling(rule: String, action: Action) -> Ruling {
-    Ruling { rule, retention_class: action.retention_class, partitions: action.partitions, tone: action.tone }
+    let Action { record: _, side: _, format, tone, retention_class, partitions } = action;
+    Ruling { rule, retention_class, partitions, format, tone }
 }
 
 fn rules(config: &Config) -> Rules {
@@ -101,7 +142,6 @@ impl Daemon {
         self.config.rules = new.rules;
         self.config.calendars = new.calendars;
         self.judge.rules = rules(&self.config);
-        self.cti.tell(crate::cti::Command::Rules(self.judge.rules.clone()));
         tracing::info!(rules = self.judge.rules.count(), "reloaded: the new rules are in force");
     }
 }

@@ -179,6 +179,7 @@ impl Daemon {
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
+            unmonitorable: self.judge.unmonitorable(),
             tservers: self.cti.links().into_iter().map(tserver).collect(),
         };
         self.teller.look(now, &status);

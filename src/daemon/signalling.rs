@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
 use crate::config::Peer;
-use crate::cti::Wish;
+use crate::cti::{Cti, Wish};
 use crate::model::recording::Note;
 use crate::model::{EndReason, Json, Line, MediaTime, Recording, RecordingId, SavedDialog, SavedSession, StreamKey};
 use crate::recording::{Action, Admission, Calls, Declined, Opening, Placement, Refusal, SessionKey, Surroundings};
@@ -244,7 +244,7 @@ impl Daemon {
     /// The recordings, and all that they need to decide.
     fn outside(&mut self, now: Now, own: IpAddr) -> (&mut Calls, Outside<'_>) {
         let (media, reader, sip, dialogs) = (&mut self.media, &self.reader, &mut self.sip, &mut self.dialogs);
-        (&mut self.calls, Outside { media, reader, now, sip, dialogs, judge: &mut self.judge, own })
+        (&mut self.calls, Outside { media, reader, now, sip, dialogs, judge: &mut self.judge, cti: &self.cti, own })
     }
 
     /// Writes down what is needed to go on with a dialog after a restart.
@@ -335,6 +335,7 @@ struct Outside<'a> {
     sip: &'a mut SipDriver,
     dialogs: &'a mut HashMap<SessionKey, Dialog>,
     judge: &'a mut Judge,
+    cti: &'a Cti,
     /// Address for the SDP.
     own: IpAddr,
 }
@@ -370,7 +371,7 @@ impl Surroundings for Outside<'_> {
     }
 
     fn judge(&mut self, session: &Session) -> Result<Placement, Declined> {
-        self.judge.judge(self.now, session)
+        self.judge.judge(self.now, session, self.cti)
     }
 
     /// While the ledger cannot be read, an id counts as new: should it not be, the finisher refuses to overwrite.

@@ -66,9 +66,12 @@ pub struct Making {
 }
 
 impl Config {
-    fn making(&self, tenant: &TenantId) -> Making {
-        let making = self.tenants.get(tenant).or_else(|| self.tenants.get(&TenantId::default_tenant()));
-        making.cloned().unwrap_or_default()
+    /// As its tenant has it, in the format that its rule wants.
+    fn making(&self, recording: &Recording) -> Making {
+        let making = self.tenants.get(&recording.tenant).or_else(|| self.tenants.get(&TenantId::default_tenant()));
+        let making = making.cloned().unwrap_or_default();
+        let format = recording.ruling.as_ref().and_then(|ruling| ruling.format);
+        Making { format: format.unwrap_or(making.format), ..making }
     }
 }
 
@@ -228,7 +231,7 @@ pub fn finish(
     }
     folder::remove_leftovers(fs, &folder).map_err(file_error(&folder))?;
 
-    let making = config.making(&recording.tenant);
+    let making = config.making(recording);
     let routes = Routes::new(recording);
     let mut blocks = source.blocks(recording.no).map_err(FinishError::Spool)?;
     let span = span(recording, audio_end(&routes, &mut *blocks));

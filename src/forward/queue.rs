@@ -1,12 +1,13 @@
 //! What is delivered next to which target, and when a failure is tried again. Pure.
 //!
 //! Each target has its own line, so that a slow or dead one never holds up another, and each line two lanes: marked recordings
-//! have one to themselves. In a lane go, in this order: those that failed alone least often, the class of the tenant, the tenant who
-//! has sent least for its share, the oldest.
+//! have one to themselves. In a lane go, in this order: those that failed alone least often (once is nothing: the link may have gone
+//! just then), the class of the tenant, the tenant who has sent least for its share, the oldest.
 //!
 //! After a failure the target rests, for pauses that double from a quarter of a second to five minutes, half of each at random, so that ten
 //! thousand boxes do not come back at once. While a target fails, one recording after the other is tried, so that none which cannot be
-//! delivered stands in the way; a recording that fails again and again between successes of others is set aside. Nothing is ever dropped.
+//! delivered stands in the way; a recording that fails again and again between successes of others is set aside, unless it was the way or
+//! a busy server that failed. Nothing is ever dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A recording that failed so often while the target took others is set aside.
 const MOST_FAILURES_ALONE: u8 = 6;
+/// What the way or a busy server has failed at counts up to this, which is enough to let others pass.
+const MOST_BLAMELESS: u8 = 3;
 /// Failures in a row after which the next target takes over, where the first that works is enough.
 const DOWN_AFTER: u32 = 3;
 /// A recording costs its tenant at least so much of its share: requests are not free.
@@ -141,12 +144,14 @@ struct Line {
 /// The order within a lane and tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
-    failures_alone: u8,
+    /// Failures alone but for the first.
+    strikes: u8,
     class: u8,
     no: RecordingNo,
+    failures_alone: u8,
 }
 
-/// Failures alone, class, what the tenant has sent for its share, age: the least is next.
+/// Strikes, class, what the tenant has sent for its share, age: the least is next.
 type Turn = (u8, u8, u64, RecordingNo);
 
 impl Queue {
@@ -169,7 +174,7 @@ impl Queue {
         let lane = if class.is_none() { Lane::Immediate } else { Lane::Normal };
         let open = Open { tenant: item.tenant, bytes: item.bytes, lane, class: class.unwrap_or(0), unconfirmed: wanting.len() };
         for target in wanting {
-            self.lines[target].add(&open, Waiting { failures_alone: 0, class: open.class, no: item.no });
+            self.lines[target].add(&open, Waiting { strikes: 0, class: open.class, no: item.no, failures_alone: 0 });
             self.lines[target].bytes += open.bytes;
         }
         self.open.insert(item.no, open);
@@ -225,7 +230,9 @@ impl Queue {
         line.release(no);
         let alone = line.failures == 0; // the target took another one last
         if alone {
-            waiting.failures_alone = waiting.failures_alone.saturating_add(1);
+            let most = if matches!(verdict, Verdict::Blameless(_)) { MOST_BLAMELESS } else { u8::MAX };
+            waiting.failures_alone = waiting.failures_alone.saturating_add(1).min(most.max(waiting.failures_alone));
+            waiting.strikes = waiting.failures_alone.saturating_sub(1);
         }
         if verdict == Verdict::Never || waiting.failures_alone >= MOST_FAILURES_ALONE {
             line.aside.insert(no);
@@ -265,7 +272,7 @@ impl Queue {
         for ((_, tenant), waiting) in line.lanes.range(first..).take_while(|((of, _), _)| *of == lane) {
             let Some(next) = self.first_of(target, waiting) else { continue };
             let used = line.used.get(tenant).copied().unwrap_or(0);
-            let order = (next.failures_alone, next.class, used, next.no);
+            let order = (next.strikes, next.class, used, next.no);
             if best.as_ref().is_none_or(|(known, ..)| order < *known) {
                 best = Some((order, tenant, next));
             }
@@ -343,7 +350,8 @@ impl Line {
     fn remove(&mut self, open: &Open, no: RecordingNo) {
         let key = (open.lane, open.tenant.clone());
         let Some(all) = self.lanes.get_mut(&key) else { return };
-        let found = all.iter().find(|waiting| waiting.no == no).copied();
+        let at = |strikes, failures_alone| Waiting { strikes, class: open.class, no, failures_alone };
+        let found = (0..MOST_FAILURES_ALONE).find_map(|strikes| all.range(at(strikes, 0)..=at(strikes, u8::MAX)).next().copied());
         if found.is_some_and(|waiting| all.remove(&waiting)) {
             self.bytes = self.bytes.saturating_sub(open.bytes);
         }
@@ -360,7 +368,7 @@ impl Line {
 
     fn rest(&mut self, verdict: Verdict, now: MonoTime, random: u64) -> Duration {
         let pause = match verdict {
-            Verdict::Later(at_least) => pause_after(self.failures, random).max(at_least),
+            Verdict::Later(at_least) | Verdict::Blameless(at_least) => pause_after(self.failures, random).max(at_least),
             Verdict::Refused | Verdict::Never => pause_after(u32::MAX, random),
         };
         self.failures = self.failures.saturating_add(1);

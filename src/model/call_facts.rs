@@ -81,6 +81,28 @@ impl CallFacts {
     }
 }
 
+impl CallFacts {
+    /// Adds what another source knows of the same call. Whose it is stays, if that is certain.
+    pub fn complete(&mut self, other: CallFacts, is_tenant_certain: bool) {
+        let own = std::mem::replace(self, other);
+        let told = self;
+        told.call_uuid = own.call_uuid.or(told.call_uuid.take());
+        told.dn = own.dn.or(told.dn.take());
+        told.dn_type = own.dn_type.or(told.dn_type);
+        told.other_dn = own.other_dn.or(told.other_dn.take());
+        told.agent = own.agent.or(told.agent.take());
+        told.ani = own.ani.or(told.ani.take());
+        told.dnis = own.dnis.or(told.dnis.take());
+        told.direction = own.direction.or(told.direction);
+        told.attached.extend(own.attached);
+        told.switch = own.switch.or(told.switch.take());
+        told.at = own.at;
+        if is_tenant_certain {
+            told.tenant = own.tenant;
+        }
+    }
+}
+
 /// The types of DN that may be monitored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

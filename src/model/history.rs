@@ -1,16 +1,18 @@
 //! A list that only grows, of what happened in a conversation, packed: a change of attached data takes some twenty bytes instead
-//! of two hundred, because names stand in it once, times as distances, and nothing is a piece of memory of its own. In JSON it is
-//! the list of its entries.
+//! of two hundred, because names stand in it once, times as distances, and nothing is a piece of memory of its own. In JSON it stays
+//! packed, because a description is written again and again while the call is on: `{"names": […], "packed": base64}`. A plain list of
+//! entries, as older boxes wrote it, is read, too.
 //!
 //! ```text
 //! entry = time since the entry before, number of each name, what is special to the kind of entry; all numbers LEB128
 //! ```
-//! Packed and unpacked only here, so nothing in it ever comes from outside.
+//! What is no entry ends the list: nothing that a disk says may do more.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::WallTime;
@@ -51,8 +53,7 @@ impl<E: Entry> History<E> {
 
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = E> {
-        let mut unpacker = Unpacker { names: &self.names, packed: &self.packed, last: WallTime::default() };
-        std::iter::from_fn(move || if unpacker.packed.is_empty() { None } else { E::unpack(&mut unpacker) })
+        Unpacker { names: &self.names, packed: &self.packed, last: WallTime::default() }.entries()
     }
 
     /// How many.
@@ -118,6 +119,13 @@ pub struct Unpacker<'a> {
     names: &'a [Arc<str>],
     packed: &'a [u8],
     last: WallTime,
+}
+
+impl<'a> Unpacker<'a> {
+    /// All that is an entry.
+    fn entries<E: Entry>(mut self) -> impl Iterator<Item = E> + use<'a, E> {
+        std::iter::from_fn(move || if self.packed.is_empty() { None } else { E::unpack(&mut self) })
+    }
 }
 
 impl Unpacker<'_> {
@@ -218,15 +226,36 @@ impl<E: Entry + fmt::Debug> fmt::Debug for History<E> {
     }
 }
 
-impl<E: Entry + Serialize> Serialize for History<E> {
+/// As it stands in a description.
+#[derive(Serialize)]
+struct Written<'a> {
+    names: &'a [Arc<str>],
+    packed: String,
+}
+
+/// What may stand there.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Read<E> {
+    List(Vec<E>),
+    Packed { names: Vec<Arc<str>>, packed: String },
+}
+
+impl<E> Serialize for History<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        Written { names: &self.names, packed: BASE64.encode(&self.packed) }.serialize(serializer)
     }
 }
 
 impl<'de, E: Entry + Deserialize<'de>> Deserialize<'de> for History<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<History<E>, D::Error> {
-        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+        match Read::deserialize(deserializer)? {
+            Read::List(entries) => Ok(entries.into_iter().collect()),
+            Read::Packed { names, packed } => {
+                let packed = BASE64.decode(packed).map_err(serde::de::Error::custom)?;
+                Ok(Unpacker { names: &names, packed: &packed, last: WallTime::default() }.entries().collect())
+            }
+        }
     }
 }
 
@@ -253,9 +282,17 @@ mod tests {
             let history: History<DataChange> = changes.iter().cloned().collect();
             prop_assert_eq!(history.iter().collect::<Vec<_>>(), changes.clone());
             prop_assert_eq!(history.len(), changes.len());
-            let json = serde_json::to_string(&history).unwrap();
-            prop_assert_eq!(&json, &serde_json::to_string(&changes).unwrap(), "as a plain list: older boxes wrote that");
-            prop_assert_eq!(serde_json::from_str::<History<DataChange>>(&json).unwrap(), history);
+            for json in [serde_json::to_string(&history).unwrap(), serde_json::to_string(&changes).unwrap()] {
+                prop_assert_eq!(&serde_json::from_str::<History<DataChange>>(&json).unwrap(), &history);
+            }
+        }
+
+        #[test]
+        fn whatever_stands_on_the_disk_is_survived(packed: Vec<u8>, names in proptest::collection::vec("[a-c]{1,2}", 0..3)) {
+            let json = serde_json::json!({"names": names, "packed": BASE64.encode(&packed)}).to_string();
+            let changes: History<DataChange> = serde_json::from_str(&json).unwrap();
+            let steps: History<Step> = serde_json::from_str(&json).unwrap();
+            prop_assert!(changes.len() + steps.len() <= 2 * packed.len());
         }
     }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::block::Law;
 use super::json::Json;
 use super::{
-    CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId, ToneFindings,
-    WallTime,
+    AudioFormat, CallUuid, Channel, Conversation, LegNo, Line, MediaTime, RecordingId, RecordingNo, RtpTime, SwitchId, TenantId,
+    ToneFindings, WallTime,
 };
 
 /// One recorded call and how far it is on its way.
@@ -95,7 +95,10 @@ pub struct Ruling {
     /// Partitions of the archive that it goes to.
     #[serde(default)]
     pub partitions: Vec<String>,
-    /// Preset of the recording tone that it must hold.
+    /// Format of its audio; none: the tenant's.
+    #[serde(default)]
+    pub format: Option<AudioFormat>,
+    /// Preset of the consent tone that it must hold.
     #[serde(default)]
     pub tone: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, DnRange, DnType, Side, SwitchId, TenantId};
+use crate::model::{AudioFormat, Direction, DnRange, DnType, Side, SwitchId, TenantId};
 
 /// One rule of the list; the first that matches counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -72,7 +72,10 @@ pub struct Action {
     /// Whose side, where the box asks for the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub side: Option<Side>,
-    /// Preset of the consent tone, where the box asks for the recording.
+    /// Format of the audio, where it is not the tenant's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<AudioFormat>,
+    /// Preset of the consent tone that the recording must hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tone: Option<String>,
     /// Name of the retention class, by which the data centre knows how long to keep it.
@@ -90,35 +93,24 @@ pub enum Record {
     /// What is said.
     #[default]
     Audio,
-    /// The agent's screen.
-    Screen,
-    /// Both.
-    Both,
     /// Nothing.
     None,
 }
 
 impl Record {
     /// All that may be written.
-    pub const ALL: [Record; 4] = [Record::Audio, Record::Screen, Record::Both, Record::None];
+    pub const ALL: [Record; 2] = [Record::Audio, Record::None];
 
     /// As it is written in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Record::Audio => "audio",
-            Record::Screen => "screen",
-            Record::Both => "both",
             Record::None => "none",
         }
     }
 
     /// Whether what is said is recorded.
     pub fn audio(self) -> bool {
-        matches!(self, Record::Audio | Record::Both)
-    }
-
-    /// Whether the screen is recorded.
-    pub fn screen(self) -> bool {
-        matches!(self, Record::Screen | Record::Both)
+        self == Record::Audio
     }
 }

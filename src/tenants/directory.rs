@@ -64,6 +64,12 @@ impl Directory {
         self.switches.iter().find(|known| known.id == *switch)?.tenant.as_ref()
     }
 
+    /// The tenants above one, the nearest first.
+    pub fn above(&self, tenant: &TenantId) -> impl Iterator<Item = &TenantId> {
+        let parent = |id: &TenantId| self.by_id(&id.0).and_then(|tenant| tenant.parent.as_ref());
+        std::iter::successors(parent(tenant), move |id| parent(id)).take(MOST_LEVELS)
+    }
+
     /// The DN, of the switches of this tenant; none when it is on none of them, or on several.
     pub fn dn(&self, dn: &str, tenant: &TenantId) -> Option<&Dn> {
         let is_of =

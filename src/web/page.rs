@@ -59,6 +59,9 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
         let class = if refused { "bad" } else { "warn" };
         write!(page, "<p class={class} role=alert>Target {}: {}</p>", Text(name), Text(trouble))?;
     }
+    for switch in &status.unmonitorable {
+        write!(page, "<p class=warn>Switch {} cannot be monitored: it has no SIP T-Server</p>", Text(switch))?;
+    }
     for (name, trouble) in status.tservers.iter().filter_map(|(name, tserver)| Some((name, tserver.trouble.as_ref()?))) {
         write!(page, "<p class=warn role=alert>T-Server {}: no link: {}</p>", Text(name), Text(trouble))?;
     }

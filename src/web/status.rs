@@ -42,6 +42,8 @@ pub struct Status {
     pub disk: Disk,
     /// Each target by name.
     pub targets: BTreeMap<String, Target>,
+    /// Switches without a SIP T-Server: nobody tells of their calls, so no rule can have them recorded.
+    pub unmonitorable: Vec<String>,
     /// Each T-Server by name.
     pub tservers: BTreeMap<String, TServer>,
 }

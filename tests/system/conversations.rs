@@ -62,6 +62,9 @@ fn play(arguments: &[&str]) {
         check(play.name, &arrived);
     }
     check_requests(&site);
+    // The media server says nothing of the direction; the T-Server has.
+    let by_rule = arrived.iter().find(|recording| recording.json["nearend"]["conversation"]["calls"][0]["switch"] == "rule");
+    assert_eq!(by_rule.unwrap().json["nearend"]["rule"], "calls-in");
 }
 
 fn start(site: &Site, name: &str, ip: &str, arguments: &[&str]) -> Child {

@@ -66,6 +66,17 @@ fn what_a_rule_wants_is_in_the_recording() {
 }
 
 #[test]
+fn a_rule_may_want_another_format_than_the_tenant() {
+    let site = Site::start_with(&rule("small", "format = \"opus\"\ntone = \"us\""));
+    assert_eq!(status(&call(&site, "one-session")), 200);
+    site.wait_for("the recording to arrive", |site| !site.delivered().is_empty());
+    let folder = site.delivered().remove(0);
+    assert!(folder.join("audio.opus").exists(), "{}", folder.display());
+    let json: Value = serde_json::from_slice(&std::fs::read(folder.join("recording.json")).unwrap()).unwrap();
+    assert_eq!((&json["nearend"]["audio"]["codec"], &json["nearend"]["tone"]), (&"OPUS".into(), &"us".into()));
+}
+
+#[test]
 fn what_a_rule_does_not_want_is_declined_in_both_forms() {
     let site = Site::start_with(&rule("nobody", "record = \"none\""));
     for mode in ["two-session", "one-session", "siprec"] {

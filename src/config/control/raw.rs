@@ -10,9 +10,8 @@ use toml::Spanned;
 use super::super::file::{Key, List};
 use super::super::wan::Secret;
 use super::value::{Days, Link, SipUri};
-use crate::model::{Direction, DnRange, DnType, Side};
+use crate::model::{AudioFormat, Direction, DnRange, DnType, Side};
 use crate::rules::{DateRange, Hours, Record};
-use crate::tones::presets::Preset;
 
 /// `[[switch]]`.
 #[derive(Default, Deserialize)]
@@ -96,7 +95,8 @@ pub(in crate::config) struct Rule {
     pub(super) attached: Option<Spanned<BTreeMap<String, List<String>>>>,
     pub(super) record: Key<Record>,
     pub(super) side: Key<Side>,
-    pub(super) tone: Key<Preset>,
+    pub(super) format: Key<AudioFormat>,
+    pub(super) tone: Key<String>,
     pub(super) retention_class: Key<String>,
     pub(super) partitions: List<String>,
 }

@@ -12,6 +12,7 @@ use super::super::typed::{Switch, Tenant};
 use super::{entries, meant, raw};
 use crate::model::{SwitchId, TenantId};
 use crate::rules::{Action, Calendar, Condition, Record, Rule, unreachable};
+use crate::tones::presets::Preset;
 
 /// Each rule is compared with all before it.
 const MOST_RULES: usize = 1_000;
@@ -127,17 +128,30 @@ fn attached(file: &raw::Rule, findings: &mut Findings) -> BTreeMap<String, Vec<S
     map.get_ref().iter().map(values).collect()
 }
 
+/// A preset that nobody knows would never be found in a recording.
+fn tone(key: &Key<String>, findings: &mut Findings) -> Option<String> {
+    let name = given(key)?;
+    if Preset::of(&name).is_none() {
+        let known: Vec<String> = Preset::all().map(|preset| preset.country.to_string()).collect();
+        let meant = meant(&name, known.iter().map(String::as_str));
+        let message = format!("{name:?} is no preset; expected one of {}{meant}", known.join(", "));
+        findings.error(span_of(key).unwrap_or_default(), "[[rule]] tone", message);
+    }
+    Some(name)
+}
+
 fn action(file: &raw::Rule, findings: &mut Findings) -> Action {
     let record = given(&file.record).unwrap_or_default();
     let action = Action {
         record,
         side: given(&file.side),
-        tone: given(&file.tone).map(|preset| preset.country.to_owned()),
+        format: given(&file.format),
+        tone: tone(&file.tone, findings),
         retention_class: given(&file.retention_class),
         partitions: entries(&file.partitions, "[[rule]] partitions", findings),
     };
     if record == Record::None && action != (Action { record, ..Action::default() }) {
-        let message = "records nothing, so that side, tone, retention_class and partitions say nothing; leave them out";
+        let message = "records nothing, so that side, format, tone, retention_class and partitions say nothing; leave them out";
         findings.warning(span_of(&file.record).unwrap_or_default(), "[[rule]] record", message);
     }
     action

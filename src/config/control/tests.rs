@@ -1,6 +1,7 @@
 //! Whole tables: what is accepted, and what is said about what is not.
 
 use super::super::{Config, Diagnostic, parse};
+use crate::model::AudioFormat;
 use crate::model::DnType;
 use crate::rules::Record;
 
@@ -100,6 +101,15 @@ fn a_switch_has_one_tenant() {
                 [[tenant]]\nid = \"1\"\nswitches = [\"hq\"]\n[[tenant]]\nid = \"2\"\nswitches = [\"hq\"]\n";
     assert!(error(text).starts_with("n.toml:11:13: [[tenant]] switches: \"hq\" is there twice"));
     assert!(error("[[tenant]]\nid = \"1\"\nswitches = [\"hq\"]\n").contains(":3:13: [[tenant]] switches: \"hq\" is no switch"));
+}
+
+#[test]
+fn what_a_rule_cannot_have_done_is_refused() {
+    let rule = |rest: &str| format!("[[rule]]\nname = \"x\"\n{rest}\n");
+    assert!(error(&rule("record = \"both\"")).contains(":3:10: [[rule]] record: \"both\": this version captures no screens"));
+    assert!(error(&rule("tone = \"uk2\"")).starts_with("n.toml:3:8: [[rule]] tone: \"uk2\" is no preset; expected one of "));
+    assert!(error(&rule("format = \"mp3\"")).contains(":3:10: [[rule]] format: \"mp3\" is not known"));
+    assert_eq!(config(&rule("format = \"opus\"\ntone = \"us\"")).rules[0].then.format, Some(AudioFormat::Opus));
 }
 
 #[test]

@@ -108,6 +108,9 @@ impl Value for Direction {
 
 impl Value for Record {
     fn read(text: &str) -> Result<Record, String> {
+        if matches!(text, "screen" | "both") {
+            return Err(format!("{text:?}: this version captures no screens; expected \"audio\" or \"none\""));
+        }
         let known = Record::ALL.into_iter().find(|record| record.name() == text);
         known.ok_or_else(|| one_of(text, &Record::ALL.map(Record::name)))
     }
@@ -201,6 +204,7 @@ mod tests {
         assert!(error::<DnType>("routing-point").ends_with("other types of DN cannot be monitored"));
         assert!(error::<Direction>("inbund").ends_with("did you mean \"inbound\"?"));
         assert!(error::<Record>("nothing").contains("\"none\""));
+        assert!(error::<Record>("both").contains("this version captures no screens"));
         assert!(error::<TimeZone>("Europe/Entenhausen").contains("no time zone"));
     }
 }

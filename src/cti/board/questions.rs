@@ -2,9 +2,9 @@
 
 use crate::clock::Now;
 use crate::model::conversation::StepKind;
-use crate::model::{CallFacts, RecordingNo};
+use crate::model::{CallFacts, CallUuid, RecordingId, RecordingNo};
 
-use super::{Board, Call, LinkNo};
+use super::{Board, Call, LinkNo, Whose};
 use crate::cti::desk::{Place, Wish};
 
 impl Board {
@@ -62,18 +62,43 @@ impl Board {
     /// What a rule may ask of a party of a call.
     pub fn facts(&self, place: &Place, known: CallFacts) -> Option<CallFacts> {
         let call = self.calls.get(self.by_conn.get(&(place.link, place.conn_id.clone()))?)?;
-        let own = call.turns.iter().rev().find(|turn| turn.dn == place.dn);
-        let other = call.turns.iter().rev().find(|turn| turn.dn != place.dn && turn.to.is_none());
-        Some(CallFacts {
-            call_uuid: call.fact.call_uuid.clone(),
-            dn: Some(place.dn.to_string()),
-            other_dn: other.map(|turn| turn.dn.to_string()),
-            agent: own.and_then(|turn| turn.agent.clone()),
-            ani: call.fact.ani.clone(),
-            dnis: call.fact.dnis.clone(),
-            direction: call.fact.direction,
-            attached: call.data.clone(),
-            ..known
-        })
+        Some(facts(call, &place.dn, known))
+    }
+
+    /// The call of a recording session that begins, and where its DN is.
+    pub fn place_of_session(&self, session: &SessionFacts<'_>) -> Option<Place> {
+        let no = self.call_of_session(session.id, session.call_uuid, &session.whose)?;
+        let call = self.calls.get(&no)?;
+        let link = LinkNo(self.switches.iter().position(|switch| *switch == call.fact.switch)?);
+        Some(Place { link, conn_id: call.fact.conn_id.clone(), dn: session.dn?.into() })
+    }
+}
+
+/// What a recording session says of itself when it begins.
+#[derive(Clone, Debug)]
+pub struct SessionFacts<'a> {
+    /// Recording id.
+    pub id: Option<&'a RecordingId>,
+    /// CallUUID.
+    pub call_uuid: Option<&'a CallUuid>,
+    /// DN of the recorded party.
+    pub dn: Option<&'a str>,
+    /// Whose it is.
+    pub whose: Whose,
+}
+
+fn facts(call: &Call, dn: &str, known: CallFacts) -> CallFacts {
+    let own = call.turns.iter().rev().find(|turn| *turn.dn == *dn);
+    let other = call.turns.iter().rev().find(|turn| *turn.dn != *dn && turn.to.is_none());
+    CallFacts {
+        call_uuid: call.fact.call_uuid.clone(),
+        dn: Some(dn.to_owned()),
+        other_dn: other.map(|turn| turn.dn.to_string()),
+        agent: own.and_then(|turn| turn.agent.clone()),
+        ani: call.fact.ani.clone(),
+        dnis: call.fact.dnis.clone(),
+        direction: call.fact.direction,
+        attached: call.data.clone(),
+        ..known
     }
 }

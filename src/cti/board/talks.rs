@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::model::conversation::{DataChange, Step, StepKind};
-use crate::model::{CallUuid, RecordingNo};
+use crate::model::{CallUuid, RecordingId, RecordingNo};
 
-use super::{Board, Call, CallNo, Past, REMEMBERED, RecordingFacts, STALE, Shares, Talk, TalkNo};
+use super::{Board, Call, CallNo, Past, REMEMBERED, RecordingFacts, STALE, Shares, Talk, TalkNo, Whose};
 use crate::cti::message::{CallEvent, Pairs};
 
 impl Board {
@@ -87,10 +87,23 @@ impl Board {
     }
 
     pub(super) fn call_recorded(&self, facts: &RecordingFacts) -> Option<CallNo> {
-        let by_uuid = |uuid: &CallUuid| self.by_uuid.get(uuid).copied();
-        let in_id = || facts.id.0.split_once('_').map(|(uuid, _)| CallUuid(uuid.into()));
-        let by_id = self.by_recording_id.get(&facts.id).copied();
-        by_id.or_else(|| facts.call_uuid.as_ref().and_then(by_uuid)).or_else(|| by_uuid(&in_id()?))
+        self.call_of_session(Some(&facts.id), facts.call_uuid.as_ref(), &facts.whose)
+    }
+
+    /// The call that is recorded under this id, or by this CallUUID, if it is on a switch of theirs.
+    pub(super) fn call_of_session(&self, id: Option<&RecordingId>, uuid: Option<&CallUuid>, whose: &Whose) -> Option<CallNo> {
+        let by_uuid = |uuid: &CallUuid| {
+            let owners = self.owners.iter().filter(|owner| whose.includes(owner));
+            owners.into_iter().find_map(|owner| self.by_uuid.get(&(owner.clone(), uuid.clone())).copied())
+        };
+        let is_theirs = |no: &CallNo| {
+            let switch = self.calls.get(no).map(|call| &call.fact.switch);
+            let place = self.switches.iter().position(|known| Some(known) == switch);
+            place.and_then(|place| self.owners.get(place)).is_some_and(|owner| whose.includes(owner))
+        };
+        let in_id = || id.and_then(|id| id.0.split_once('_')).map(|(uuid, _)| CallUuid(uuid.into()));
+        let by_id = id.and_then(|id| self.by_recording_id.get(id).copied()).filter(is_theirs);
+        by_id.or_else(|| uuid.and_then(by_uuid)).or_else(|| by_uuid(&in_id()?))
     }
 
     /// A CallUUID has become known: a recording may have waited for it.

@@ -34,6 +34,8 @@ pub(super) struct Nearend<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retention_class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tone: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     end_reason: Option<EndReason>,
     flags: &'a [Flag],
     audio: Audio<'a>,
@@ -72,6 +74,7 @@ impl<'a> Nearend<'a> {
             conversation: recording.conversation.as_deref().map(ConversationPart::new),
             rule: recording.ruling.as_ref().map(|ruling| ruling.rule.as_str()),
             retention_class: recording.ruling.as_ref().and_then(|ruling| ruling.retention_class.as_deref()),
+            tone: recording.ruling.as_ref().and_then(|ruling| ruling.tone.as_deref()),
             end_reason: recording.end_reason,
             flags: &recording.flags,
             audio: audio_entry(recording, made),

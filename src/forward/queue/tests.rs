@@ -85,14 +85,14 @@ fn while_a_target_fails_one_after_the_other_is_tried_and_then_all_go_in_order() 
         tried.push(no);
         fail(&mut queue, 0, no, now);
     }
-    assert_eq!(tried, [1, 2, 2, 3, 2, 4], "1 failed alone and lets the others pass");
+    assert_eq!(tried, [1, 2, 1, 3, 1, 4], "the oldest, and every other time one that was not tried");
     let now = queue.next_due().unwrap();
     let mut order = Vec::new();
     while let Some(no) = next(&mut queue, 0, now) {
         order.push(no);
         confirm(&mut queue, 0, no);
     }
-    assert_eq!(order, [2, 3, 4, 1]);
+    assert_eq!(order, [1, 2, 3, 4]);
 }
 
 #[test]
@@ -113,6 +113,24 @@ fn a_recording_that_alone_fails_again_and_again_is_set_aside() {
     }
     let standing = queue.standing(0);
     assert_eq!((standing.waiting, standing.waiting_bytes, standing.set_aside), (0, 0, 1));
+}
+
+#[test]
+fn a_bad_way_sets_nothing_aside_and_the_one_that_was_on_it_keeps_its_turn() {
+    let mut queue = queue(1, Policy::All, 100);
+    let mut now = T0;
+    let mut delivered = Vec::new();
+    // Every other try fails, whatever it is of.
+    while delivered.len() < 100 {
+        now = queue.next_due().unwrap().max(now);
+        let no = next(&mut queue, 0, now).unwrap();
+        assert_ne!(queue.failed(0, RecordingNo(no), Verdict::Blameless(Duration::ZERO), now, 0), Outcome::SetAside);
+        now = queue.next_due().unwrap();
+        let no = next(&mut queue, 0, now).unwrap();
+        confirm(&mut queue, 0, no);
+        delivered.push(no);
+    }
+    assert_eq!(queue.standing(0), Standing::default());
 }
 
 #[test]

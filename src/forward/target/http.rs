@@ -151,6 +151,7 @@ impl Answer {
             (404, _) if self.is_place => Verdict::Refused,
             (400, "InvalidBucketName" | "AuthorizationHeaderMalformed" | "InvalidToken" | "ExpiredToken") => Verdict::Refused,
             (301 | 302 | 303 | 307 | 308, _) => Verdict::Refused, // a bucket in another region, a page that wants a login
+            _ if self.is_busy() => Verdict::Blameless(self.retry_after),
             _ => Verdict::Later(self.retry_after),
         }
     }
@@ -420,9 +421,9 @@ mod tests {
             (413, String::new(), Verdict::Never),
             (400, error("EntityTooLarge"), Verdict::Never),
             (301, error("PermanentRedirect"), Verdict::Refused),
-            (429, String::new(), Verdict::Later(Duration::ZERO)),
+            (429, String::new(), Verdict::Blameless(Duration::ZERO)),
             (500, error("InternalError"), Verdict::Later(Duration::ZERO)),
-            (503, error("SlowDown"), Verdict::Later(Duration::ZERO)),
+            (503, error("SlowDown"), Verdict::Blameless(Duration::ZERO)),
             (507, String::new(), Verdict::Later(Duration::ZERO)),
         ] {
             assert_eq!(answer(status, &body).verdict(), verdict, "{status} {body}");

@@ -167,6 +167,8 @@ pub enum DeliveryError {
 pub enum Verdict {
     /// It may work later, not before so long from now.
     Later(Duration),
+    /// The same, and it says nothing of the recording: the way, or a server that has too much to do.
+    Blameless(Duration),
     /// The target takes nothing before somebody has changed something: access, bucket, certificate.
     Refused,
     /// This recording will never work there as it is; others may.
@@ -180,6 +182,7 @@ impl DeliveryError {
             DeliveryError::Changed { .. } | DeliveryError::Conflict { .. } => Verdict::Never,
             DeliveryError::Secret { .. } => Verdict::Refused,
             DeliveryError::Answered { answer, .. } => answer.verdict(),
+            DeliveryError::Link { .. } | DeliveryError::Unreachable { .. } => Verdict::Blameless(Duration::ZERO),
             _ => Verdict::Later(Duration::ZERO),
         }
     }

@@ -99,7 +99,13 @@ fn a_missing_tone_has_its_place_and_its_complaint() {
 #[test]
 fn a_rule_demands_its_own_tone() {
     let mut call = recording(1, "a", 40_000);
-    let ruling = |tone: &str| Ruling { rule: "r".into(), retention_class: None, partitions: Vec::new(), tone: Some(tone.into()) };
+    let ruling = |tone: &str| Ruling {
+        rule: "r".into(),
+        retention_class: None,
+        partitions: Vec::new(),
+        format: None,
+        tone: Some(tone.into()),
+    };
     call.ruling = Some(Box::new(ruling("cn")));
     let findings = findings_of(policy(ToneDemand::None), &call, Law::Pcmu, [&ALL, &ALL], whole());
     assert_eq!((findings.preset.as_str(), findings.demand, findings.verdict), ("cn", ToneDemand::Any, ToneVerdict::Fail));
