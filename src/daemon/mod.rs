@@ -331,7 +331,7 @@ fn spool_config(config: &Config) -> spool::Config {
 fn start_media(
     config: &Config,
     spool: &Spool,
-    recycled: std::sync::mpsc::Receiver<rtp::blocks::Samples>,
+    recycled: std::sync::mpsc::Receiver<crate::model::Samples>,
 ) -> Result<(rtp::Media, mpsc::Receiver<StreamReport>), Error> {
     let settings = rtp::Config {
         address: config.rtp.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),

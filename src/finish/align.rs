@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::model::recording::ClockPoint;
-use crate::model::{BLOCK_BYTES, Leg, LegNo, MediaTime};
+use crate::model::{BLOCK_BYTES, Leg, LegNo, Mask, MaskKind, MediaTime};
 
 /// The most a leg is moved, in samples: half a second. What senders report beyond that is their mistake, not delay.
 pub const MAX_SHIFT: i64 = BLOCK_BYTES as i64;
@@ -26,6 +26,17 @@ pub fn shifts(legs: &[Leg]) -> BTreeMap<LegNo, i64> {
         }
     }
     hosts.values().flat_map(|host| shifts_of_host(host)).collect()
+}
+
+/// By how many samples a mask moves with what it masks. Where that is several legs, as far as is silent in all of them.
+pub fn shift_of_mask(mask: &Mask, legs: &[Leg], shifts: &BTreeMap<LegNo, i64>) -> i64 {
+    let concerned = legs.iter().map(|leg| leg.no).filter(|no| mask.leg.is_none_or(|leg| leg == *no));
+    let moved = concerned.map(|no| shifts.get(&no).copied().unwrap_or(0));
+    match mask.kind {
+        MaskKind::Paused => moved.max(),
+        MaskKind::Resumed => moved.min(),
+    }
+    .unwrap_or(0)
 }
 
 /// `origins`: what NTP time it was at place 0 of each leg. The greater, the earlier the leg stands, compared with the others.
@@ -67,7 +78,7 @@ fn samples(ntp: i64) -> i64 {
 mod tests {
     use super::*;
     use crate::finish::testing::leg;
-    use crate::model::Channel;
+    use crate::model::{Channel, WallTime};
 
     const NTP: u64 = 0xE9A1_0000_0000_0000;
 
@@ -125,5 +136,15 @@ mod tests {
         let before = ClockPoint { ssrc: 1, ntp: u64::MAX - (1 << 31), at: MediaTime(0), arrived: MediaTime(0) };
         let after = ClockPoint { ssrc: 2, ntp: 1 << 31, at: MediaTime(8_080), arrived: MediaTime(8_080) };
         assert_eq!(shifts_of(&[with_clock(0, &[before]), with_clock(1, &[after])]), [(0, 80), (1, 0)]);
+    }
+
+    #[test]
+    fn a_mask_lies_where_all_of_its_legs_are_silent() {
+        let legs = [leg(0, Channel::Recorded), leg(1, Channel::Other)];
+        let shifts = [(LegNo(0), 240)].into();
+        let mask = |kind, leg| Mask { time: WallTime(0), kind, leg };
+        let shift = |kind, leg| shift_of_mask(&mask(kind, leg), &legs, &shifts);
+        assert_eq!([shift(MaskKind::Paused, None), shift(MaskKind::Resumed, None)], [240, 0]);
+        assert_eq!([0, 1].map(|no| shift(MaskKind::Resumed, Some(LegNo(no)))), [240, 0]);
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use super::align;
 use super::overlay::lane_of;
 use crate::model::{Channel, EndReason, Leg, MaskKind, MediaTime, Recording, WallTime};
 
@@ -217,8 +218,11 @@ pub(super) fn place_of(recording: &Recording, time: WallTime) -> MediaTime {
 fn pauses(recording: &Recording, legs: &[&Leg], span: &Range<MediaTime>) -> Vec<(Range<MediaTime>, GapReason)> {
     let mut pauses: Vec<(Range<MediaTime>, GapReason)> = Vec::new();
     let mut paused_since = None;
+    let shifts = align::shifts(&recording.legs);
     for mask in recording.masks.iter().filter(|m| m.leg.is_none_or(|no| legs.iter().any(|leg| leg.no == no))) {
-        let at = place_of(recording, mask.time).max(pauses.last().map_or(span.start, |(last, _)| last.end));
+        let place =
+            MediaTime(place_of(recording, mask.time).0.saturating_add(align::shift_of_mask(mask, &recording.legs, &shifts)));
+        let at = place.max(pauses.last().map_or(span.start, |(last, _)| last.end));
         match (mask.kind, paused_since) {
             (MaskKind::Paused, None) => paused_since = Some(at),
             (MaskKind::Resumed, Some(since)) => {

@@ -9,6 +9,12 @@ use super::{BlockNo, LegNo, RecordingNo};
 /// which keeps the loss below one second (docs/decisions/0001).
 pub const BLOCK_BYTES: usize = 4_000;
 
+/// The memory of a block's samples: of the first [`SMALL_BYTES`], or of all.
+pub type Samples = Box<[u8]>;
+
+/// What a block begins with: mostly it waits for the second half of its time with little in it.
+pub const SMALL_BYTES: usize = 1_000;
+
 /// Runs kept apart per block. A packet of 10 ms makes 50 a block; only every second one lost makes 25 runs.
 pub const MAX_RUNS: usize = 32;
 
@@ -55,8 +61,8 @@ pub struct Block {
     pub law: Law,
     /// What arrived, ascending, never touching each other.
     pub runs: Vec<Run, MAX_RUNS>,
-    /// The samples; bytes outside the runs mean nothing.
-    pub samples: Box<[u8; BLOCK_BYTES]>,
+    /// The samples, as far as there is memory for them; bytes outside the runs mean nothing.
+    pub samples: Samples,
 }
 
 impl Run {
@@ -68,15 +74,22 @@ impl Run {
 
 impl Block {
     /// One in which nothing has arrived yet.
-    pub fn new(recording: RecordingNo, leg: LegNo, number: BlockNo, law: Law, samples: Box<[u8; BLOCK_BYTES]>) -> Block {
+    pub fn new(recording: RecordingNo, leg: LegNo, number: BlockNo, law: Law, samples: Samples) -> Block {
         Block { recording, leg, number, law, runs: Vec::new(), samples }
     }
 
+    /// Moves into larger memory; gives the smaller back.
+    pub fn grow(&mut self, mut samples: Samples) -> Samples {
+        let kept = self.runs.last().map_or(0, |run| run.end()).min(samples.len());
+        samples[..kept].copy_from_slice(&self.samples[..kept]);
+        std::mem::replace(&mut self.samples, samples)
+    }
+
     /// Puts `bytes` at sample `start`, but only where nothing has arrived yet: the first copy of a sample wins. What
-    /// reaches beyond the block is ignored. Gives how many of the bytes it has dealt with: fewer than there are when
+    /// reaches beyond the block's memory is ignored. Gives how many of the bytes it has dealt with: fewer than there are when
     /// it would need more than [`MAX_RUNS`] runs, and a block without runs always deals with some.
     pub fn place(&mut self, start: usize, bytes: &[u8]) -> usize {
-        let room = BLOCK_BYTES.saturating_sub(start);
+        let room = self.samples.len().saturating_sub(start);
         let end = start + bytes.len().min(room);
         let mut at = start;
         while at < end {
@@ -220,6 +233,16 @@ mod tests {
         assert_eq!(block.place(MAX_RUNS * 100, &[7; 50]), 0);
         assert_eq!(block.place(50, &[7; 50]), 50, "joining two runs needs no further one");
         assert_eq!(block.place(MAX_RUNS * 100, &[7; 50]), 50);
+    }
+
+    #[test]
+    fn a_block_grows_with_what_it_holds() {
+        let mut block = Block { samples: Box::new([0; SMALL_BYTES]), ..empty() };
+        assert_eq!(block.place(840, &[7; 160]), 160);
+        assert_eq!(block.grow(Box::new([0; BLOCK_BYTES])).len(), SMALL_BYTES);
+        assert_eq!(block.place(1_000, &[8; 160]), 160);
+        assert_eq!(runs(&block), [(840, 1_160)]);
+        assert_eq!((block.samples[999], block.samples[1_000]), (7, 8));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod stream;
 pub mod time;
 pub mod tone;
 
-pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, StoredBlock};
+pub use block::{BLOCK_BYTES, Block, BlockList, BlockSource, Damage, Run, Samples, StoredBlock};
 pub use call_facts::{CallFacts, Direction, DnRange, DnType, Side, SwitchId};
 pub use conversation::Conversation;
 pub use dialog::{LocalDescription, SavedDialog};

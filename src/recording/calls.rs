@@ -136,7 +136,8 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Calls {
     pub(super) config: Config,
-    pub(super) calls: BTreeMap<RecordingNo, Call>,
+    /// Boxed, because half of the room in a B-tree is empty.
+    pub(super) calls: BTreeMap<RecordingNo, Box<Call>>,
     pub(super) next_no: RecordingNo,
     pub(super) actions: Vec<Action>,
     /// Ids of the last calls that ended; while the disk fails, the ledger does not know them yet.
@@ -407,7 +408,7 @@ impl Calls {
     }
 
     fn call_of(&mut self, key: SessionKey) -> Option<&mut Call> {
-        self.calls.values_mut().find(|call| call.sessions.iter().any(|s| s.key == key))
+        self.calls.values_mut().find(|call| call.sessions.iter().any(|s| s.key == key)).map(Box::as_mut)
     }
 
     fn begin(&mut self, now: Now, session: &Session, placement: Placement, outside: &dyn Surroundings) -> RecordingNo {
@@ -448,7 +449,7 @@ impl Calls {
         }
         let rule = recording.ruling.as_ref().map_or("-", |ruling| ruling.rule.as_str());
         tracing::info!(recording = %recording.id, tenant = %recording.tenant, rule, dialect = ?recording.dialect, "recording begins");
-        self.calls.insert(no, Call::new(recording, origin));
+        self.calls.insert(no, Box::new(Call::new(recording, origin)));
         no
     }
 

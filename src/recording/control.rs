@@ -58,7 +58,7 @@ impl Calls {
 
     /// Pauses whose time is over.
     pub(super) fn end_pauses(&mut self, now: Now) {
-        let over = |call: &&Call| call.resume_at.is_some_and(|at| at <= now.mono);
+        let over = |call: &&Box<Call>| call.resume_at.is_some_and(|at| at <= now.mono);
         let over: Vec<RecordingNo> = self.calls.values().filter(over).map(|call| call.recording.no).collect();
         for no in over {
             self.resume(now, no);

@@ -32,7 +32,7 @@ impl Calls {
         }
         tracing::warn!(recording = %call.recording.id, sessions = call.sessions.len(), "interrupted by a restart of the box");
         self.actions.push(Action::Describe(Box::new(call.recording.clone())));
-        self.calls.insert(call.recording.no, call);
+        self.calls.insert(call.recording.no, Box::new(call));
     }
 }
 

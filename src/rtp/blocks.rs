@@ -1,11 +1,8 @@
 //! The blocks of a leg that are still open, and the pool from which their memory comes and in which sealed ones wait for
 //! the spool. There is no reorder queue: samples go straight to their place, in whatever order they come.
 
-use crate::model::block::Law;
-use crate::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MediaTime, RecordingNo};
-
-/// The memory of a block.
-pub type Samples = Box<[u8; BLOCK_BYTES]>;
+use crate::model::block::{Law, SMALL_BYTES};
+use crate::model::{BLOCK_BYTES, Block, BlockNo, LegNo, MediaTime, RecordingNo, Samples};
 
 /// Blocks that a leg holds open: the current and the next, the one that is just being completed, and a spare one for
 /// packets out of line. When a further one is needed, the oldest is sealed.
@@ -14,8 +11,10 @@ const MAX_OPEN: usize = 4;
 /// Memory for blocks, bounded. It grows to its bound as load comes and never shrinks: a box under steady load allocates nothing.
 #[derive(Debug)]
 pub struct Pool {
+    /// For whole blocks, and of [`SMALL_BYTES`].
     free: Vec<Samples>,
-    /// Blocks that may still be allocated.
+    free_small: Vec<Samples>,
+    /// Bytes that may still be allocated.
     growth: usize,
     /// Finished blocks, oldest first, until the spool takes them.
     sealed: Vec<Block>,
@@ -24,20 +23,25 @@ pub struct Pool {
 impl Pool {
     /// A pool of at most `blocks` blocks.
     pub fn new(blocks: usize) -> Pool {
-        Pool { free: Vec::new(), growth: blocks, sealed: Vec::new() }
+        Pool { free: Vec::new(), free_small: Vec::new(), growth: blocks * BLOCK_BYTES, sealed: Vec::new() }
     }
 
-    /// Memory for a block; none when all is in use, because the spool cannot keep up.
-    pub fn take(&mut self) -> Option<Samples> {
-        self.free.pop().or_else(|| {
-            self.growth = self.growth.checked_sub(1)?;
-            Some(Box::new([0; BLOCK_BYTES]))
-        })
+    /// Memory for the first `bytes` of a block; none when all is in use, because the spool cannot keep up.
+    pub fn take(&mut self, bytes: usize) -> Option<Samples> {
+        let is_small = bytes <= SMALL_BYTES;
+        let free = if is_small { &mut self.free_small } else { &mut self.free };
+        let more = free.pop().or_else(|| {
+            let size = if is_small { SMALL_BYTES } else { BLOCK_BYTES };
+            self.growth = self.growth.checked_sub(size)?;
+            Some(vec![0; size].into_boxed_slice())
+        });
+        more.or_else(|| self.free.pop())
     }
 
     /// Gives memory back.
     pub fn give(&mut self, samples: Samples) {
-        self.free.push(samples);
+        let free = if samples.len() > SMALL_BYTES { &mut self.free } else { &mut self.free_small };
+        free.push(samples);
     }
 
     /// The blocks for the spool; those that it does not take are to be put back with [`Pool::put_back`].
@@ -106,7 +110,7 @@ impl OpenBlocks {
         let mut rest = bytes;
         while !rest.is_empty() {
             let part = rest.len().min(BLOCK_BYTES - start);
-            let Some(i) = self.open_block(number, law, pool) else { return Placed::NoMemory };
+            let Some(i) = self.open_block(number, law, start + part, pool) else { return Placed::NoMemory };
             let done = self.open[i].place(start, &rest[..part]);
             if done < part {
                 pool.seal(self.open.swap_remove(i)); // too many gaps in it: the rest goes into a further part
@@ -136,13 +140,17 @@ impl OpenBlocks {
         }
     }
 
-    /// Index of the open block of that number and law; opens one. Blocks of both laws may be open side by side, so a sender
-    /// that alternates between the two costs two blocks per half-second, not one per packet.
-    fn open_block(&mut self, number: BlockNo, law: Law, pool: &mut Pool) -> Option<usize> {
+    /// Index of the open block of that number and law, with memory up to `end`; opens one. Blocks of both laws may be open
+    /// side by side, so a sender that alternates between the two costs two blocks per half-second, not one per packet.
+    fn open_block(&mut self, number: BlockNo, law: Law, end: usize, pool: &mut Pool) -> Option<usize> {
         if let Some(i) = self.open.iter().position(|block| block.number == number && block.law == law) {
+            if self.open[i].samples.len() < end {
+                let larger = pool.take(end)?;
+                pool.give(self.open[i].grow(larger));
+            }
             return Some(i);
         }
-        let samples = pool.take()?;
+        let samples = pool.take(end)?;
         if self.open.is_full()
             && let Some((oldest, _)) = self.open.iter().enumerate().min_by_key(|(_, block)| block.number)
         {
@@ -219,15 +227,16 @@ mod tests {
 
     #[test]
     fn the_oldest_gives_way_and_an_empty_pool_says_so() {
-        let (mut leg, mut pool) = (leg(), Pool::new(5));
+        let (mut leg, mut pool) = (leg(), Pool::new(6)); // the last of them in quarters
         for n in [3, 1, 2, 4, 5] {
             assert_eq!(leg.place(at(n, 0), Law::Pcmu, &[1; 10], &mut pool), Placed::InTime);
+            assert_eq!(leg.place(at(n, 2_000), Law::Pcmu, &[1; 10], &mut pool), Placed::InTime);
         }
-        assert_eq!(leg.place(at(6, 0), Law::Pcmu, &[1; 10], &mut pool), Placed::NoMemory);
+        assert_eq!(leg.place(at(6, 2_000), Law::Pcmu, &[1; 10], &mut pool), Placed::NoMemory);
         let sealed = pool.take_sealed();
         assert_eq!(sealed.iter().map(|b| b.number.0).collect::<Vec<_>>(), [1]);
         pool.give(sealed.into_iter().next().unwrap().samples);
-        assert_eq!(leg.place(at(6, 0), Law::Pcmu, &[1; 10], &mut pool), Placed::InTime);
+        assert_eq!(leg.place(at(6, 2_000), Law::Pcmu, &[1; 10], &mut pool), Placed::InTime);
     }
 
     #[test]

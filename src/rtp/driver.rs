@@ -24,9 +24,9 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc as tokio_mpsc;
 
 use crate::clock::Now;
-use crate::model::{Block, MonoTime, StreamKey, StreamReport};
+use crate::model::{Block, MonoTime, Samples, StreamKey, StreamReport};
 
-use super::blocks::{Pool, Samples};
+use super::blocks::Pool;
 use super::ports::Ports;
 use super::stream::{BLOCK, Stream, StreamChange, StreamSpec};
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::model::block::Law;
 use crate::model::recording::{ClockPoint, RtpAnchor};
-use crate::model::{LegCounters, LegNo, MediaTime, MonoTime, Payload, RecordingId, RtpTime, StreamKey, StreamReport};
+use crate::model::{LegCounters, LegNo, MediaTime, MonoTime, Payload, RecordingId, RtpTime, Samples, StreamKey, StreamReport};
 
-use super::blocks::{OpenBlocks, Placed, Pool, Samples};
+use super::blocks::{OpenBlocks, Placed, Pool};
 use super::digits::Digits;
 use super::drift::{LARGEST_STEP, is_quiet};
 use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
@@ -351,7 +351,7 @@ impl Stream {
     }
 
     fn hold(&mut self, arrived: MonoTime, packet: Packet<'_>, payload: Payload, pool: &mut Pool) {
-        let Some(mut samples) = pool.take() else {
+        let Some(mut samples) = pool.take(packet.payload.len()) else {
             self.counters.overrun += 1;
             return;
         };

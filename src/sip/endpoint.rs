@@ -142,7 +142,8 @@ pub struct Endpoint {
     availability: Availability,
     served: BTreeMap<TransactionKey, Served>,
     placed: BTreeMap<TransactionKey, Placed>,
-    dialogs: BTreeMap<DialogId, Dialog>,
+    /// Boxed, because half of the room in a B-tree is empty.
+    dialogs: BTreeMap<DialogId, Box<Dialog>>,
     dialog_ids: BTreeMap<DialogKey, DialogId>,
     last_dialog: u64,
     deadlines: Deadlines<Owner>,
@@ -292,7 +293,7 @@ impl Endpoint {
     }
 
     fn watch_dialog(&mut self, id: DialogId) {
-        let deadline = self.dialogs.get(&id).and_then(Dialog::deadline);
+        let deadline = self.dialogs.get(&id).and_then(|dialog| dialog.deadline());
         self.deadlines.set(Owner::Dialog(id), deadline);
     }
 
@@ -301,12 +302,12 @@ impl Endpoint {
         self.last_dialog += 1;
         let id = DialogId(self.last_dialog);
         self.dialog_ids.insert(dialog.key.clone(), id);
-        self.dialogs.insert(id, dialog);
+        self.dialogs.insert(id, Box::new(dialog));
         id
     }
 
     /// Forgets a dialog; whoever comes for it gets 481 from now on.
-    fn forget(&mut self, id: DialogId) -> Option<Dialog> {
+    fn forget(&mut self, id: DialogId) -> Option<Box<Dialog>> {
         let dialog = self.dialogs.remove(&id)?;
         self.dialog_ids.remove(&dialog.key);
         self.deadlines.set(Owner::Dialog(id), None);

@@ -23,9 +23,9 @@ use super::ledger::Ledger;
 use super::reader::Reader;
 use super::recovery::{Report, recover};
 use super::seal::Entropy;
-use super::writer::{Config, Event, Recovered, Samples, Writer, load_keys};
+use super::writer::{Config, Event, Recovered, Writer, load_keys};
 use crate::clock::Now;
-use crate::model::{Block, Recording};
+use crate::model::{Block, Recording, Samples};
 
 /// Commands that may wait. The queue is empty again after every commit, so it is full only when a sync takes longer than
 /// some 30 s; then the sender's `try_send` fails, and the sender counts what it could not hand over.

@@ -341,7 +341,7 @@ pub(super) mod tests {
                 let cuts: Vec<u16> = cuts.into_iter().map(|c| u16::try_from(c).unwrap()).collect();
                 let runs = cuts.chunks_exact(2).map(|pair| Run { start: pair[0], len: pair[1] - pair[0] }).collect();
                 let law = if ulaw { Law::Pcmu } else { Law::Pcma };
-                let samples = Box::new(std::array::from_fn(|i| u8::try_from(i % 251).unwrap() ^ seed));
+                let samples = (0..BLOCK_BYTES).map(|i| u8::try_from(i % 251).unwrap() ^ seed).collect();
                 Block { recording: RecordingNo(no), leg: LegNo(leg), number: BlockNo(number), law, runs, samples }
             },
         )

@@ -17,10 +17,7 @@ use super::recovery::{Inventory, Report, recover};
 use super::retention;
 use super::seal::{Algorithm, Entropy};
 use super::store::Store;
-use crate::model::{BLOCK_BYTES, Block, MediaTime, MonoTime, Recording, RecordingNo, Stage};
-
-/// The memory of a block.
-pub type Samples = Box<[u8; BLOCK_BYTES]>;
+use crate::model::{Block, MediaTime, MonoTime, Recording, RecordingNo, Samples, Stage};
 
 /// Blocks written at once: the half-second of 500 calls.
 const BATCH_BLOCKS: usize = 1_000;

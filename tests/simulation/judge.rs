@@ -12,9 +12,9 @@ use nearend::clock::Now;
 use nearend::model::block::Law;
 use nearend::model::recording::FileFact;
 use nearend::model::{
-    BLOCK_BYTES, Block, BlockNo, BlockSource, Channel, Flag, LegNo, MediaTime, Recording, RecordingNo, Run, Stage, StoredBlock,
+    BLOCK_BYTES, Block, BlockNo, BlockSource, Channel, Flag, LegNo, MediaTime, Recording, RecordingNo, Run, Samples, Stage,
+    StoredBlock,
 };
-use nearend::spool::writer::Samples;
 use nearend::spool::{Event, Reader, Recovered};
 
 use crate::calls::{Calls, FRAME, read_frame};

@@ -164,8 +164,8 @@ fn the_oldest_delivered_go_first_and_an_undelivered_one_never() {
     let (before, bytes) = on_box(&site);
     assert_eq!(before.len(), 3, "{before:?}");
 
-    let most = segment_bytes(&site) + bytes - 10_000;
-    run_with_max(&mut site, most);
+    let spool_bytes = segment_bytes(&site);
+    run_with_max(&mut site, spool_bytes + bytes - 10_000);
     site.log_line(&["local copy released"]);
     let after = on_box(&site).0;
     assert_eq!(after, before.into_iter().filter(|name| *name != first).collect::<Vec<_>>());

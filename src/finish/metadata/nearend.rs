@@ -80,7 +80,7 @@ impl<'a> Nearend<'a> {
             audio: audio_entry(recording, made),
             channels: [channel(recording, Channel::Recorded), channel(recording, Channel::Other)],
             legs: leg_entries(recording, start),
-            masks: recording.masks.iter().map(|mask| mask_entry(recording, mask, start)).collect(),
+            masks: mask_entries(recording, start),
             gaps: encoded.gaps.gaps.iter().map(|gap| gap_entry(gap, start)).collect(),
             gaps_left_out: encoded.gaps.left_out,
             tones: recording.tones.as_deref(),
@@ -195,9 +195,14 @@ fn channel(recording: &Recording, channel: Channel) -> ChannelEntry<'_> {
     }
 }
 
-fn mask_entry(recording: &Recording, mask: &Mask, start: MediaTime) -> MaskEntry {
-    let start_ms = millis_from(start, place_of(recording, mask.time));
-    MaskEntry { time: Iso(mask.time), start_ms, kind: mask_type(mask.kind), leg: mask.leg }
+fn mask_entries(recording: &Recording, start: MediaTime) -> Vec<MaskEntry> {
+    let shifts = align::shifts(&recording.legs);
+    let entry = |mask: &Mask| {
+        let shift = align::shift_of_mask(mask, &recording.legs, &shifts);
+        let start_ms = millis_from(start, MediaTime(place_of(recording, mask.time).0.saturating_add(shift)));
+        MaskEntry { time: Iso(mask.time), start_ms, kind: mask_type(mask.kind), leg: mask.leg }
+    };
+    recording.masks.iter().map(entry).collect()
 }
 
 fn gap_entry(gap: &Gap, start: MediaTime) -> GapEntry {

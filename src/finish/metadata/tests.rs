@@ -128,7 +128,7 @@ fn everything_else_stands_under_nearend() {
             {"channel": 2, "party": "other", "dn": "7001", "legs": [1]},
         ])
     );
-    assert_eq!(nearend["masks"][0]["startMs"], 500);
+    assert_eq!(nearend["masks"][0]["startMs"], 505);
     assert_eq!(nearend["masks"][0]["leg"], 0);
     assert_eq!(nearend["couples"], json!([{"id": "01AB_2026-03-02_14-05-59", "GEN_CFG_TENANT": "101"}]));
     assert_eq!(nearend["flags"], json!(["continued", "channels-by-order"]));

@@ -21,13 +21,13 @@ use super::super::segment::tests::stored;
 use super::super::segment::{Header, SegmentNo};
 use super::super::writer::ledger_path;
 use super::*;
-use crate::model::{BLOCK_BYTES, BlockSource, Damage, MediaTime, RecordingId, RecordingNo, Run, Stage, StoredBlock};
+use crate::model::{BlockSource, Damage, MediaTime, RecordingId, RecordingNo, Run, Stage, StoredBlock};
 
 /// A spool at work.
 struct Running {
     spool: Spool,
     events: UnboundedReceiver<Event>,
-    pool: Receiver<Box<[u8; BLOCK_BYTES]>>,
+    pool: Receiver<Samples>,
     recovered: Recovered,
 }
 

@@ -172,25 +172,29 @@ pub(crate) fn faults(connection: u64) -> Fault {
     }
 }
 
-/// Enough for eight faults to come.
-const RECORDINGS: usize = 140;
+/// Enough for eight faults to come; `scripts/wan-faults` asks for more.
+fn recordings() -> usize {
+    std::env::var("NEAREND_WAN_RECORDINGS").map_or(140, |number| number.parse().unwrap())
+}
 
-/// Through eight of the faults, from this connection of the proxy on: every other one has a fault.
+/// Through at least eight of the faults, from this connection of the proxy on: every other one has a fault.
 fn through_faults(from: u64) {
+    let recordings = recordings();
     let (mut sender, ip) = (Sender::new(8), address());
     let server = S3Server::start(&bucket(&sender.path(""), "calls"), ip);
     let mut random = fastrand::Rng::with_seed(9);
-    for n in 0..RECORDINGS {
+    for n in 0..recordings {
         sender.record(&format!("call-{n:04}"), random.usize(100..12_000));
     }
     let proxy = Proxy::start(ip, server.address, Box::new(move |connection| faults(from + connection)));
     let mut settings = sender.s3_settings(&format!("http://{}", proxy.address));
     settings.access.timeout = Duration::from_secs(1); // what a connection that swallows everything costs
     let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings) }]);
-    running.delivered(RECORDINGS);
+    running.delivered(recordings);
     running.stop();
     assert_same(&server.objects("calls"), &sender.expected());
     assert!(proxy.connections() >= 16, "all eight have come: {}", proxy.connections());
+    println!("{recordings} recordings, once each, over {} connections", proxy.connections());
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn neither_audio_nor_numbers_are_on_the_disk() {
     let mut running = open(dir.path());
     call(&mut running);
     let (audio, described) = (block(1, 0, 1).samples, recording(1, Stage::Ended));
-    assert_eq!(read(&running.spool.reader(), 1)[2].bytes, audio.as_slice());
+    assert_eq!(read(&running.spool.reader(), 1)[2].bytes, *audio);
     running.stop();
     assert!(!is_on_disk(dir.path(), &audio[..40]));
     assert!(!is_on_disk(dir.path(), &audio[1_300..1_340]));
