@@ -58,8 +58,9 @@ impl Calls {
 
     /// Pauses whose time is over.
     pub(super) fn end_pauses(&mut self, now: Now) {
-        let over = |call: &&Box<Call>| call.resume_at.is_some_and(|at| at <= now.mono);
-        let over: Vec<RecordingNo> = self.calls.values().filter(over).map(|call| call.recording.no).collect();
+        let over = |call: &Call| call.resume_at.is_some_and(|at| at <= now.mono);
+        let over = self.calls.values().filter(|call| over(call)).map(|call| call.recording.no);
+        let over: Vec<RecordingNo> = over.collect();
         for no in over {
             self.resume(now, no);
             self.actions.push(Action::PauseOver(no));
