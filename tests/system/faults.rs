@@ -174,6 +174,8 @@ fn a_pause_is_silence_and_a_mask_and_nothing_said_in_it_is_kept() {
     assert!((80..=120).contains(&silent.len()), "about two of six seconds are silent: {} frames", silent.len());
     assert!(silent.windows(2).all(|pair| pair[1] == pair[0] + 1), "in one piece: {silent:?}");
     for (n, (have, sent)) in kept.chunks(160).zip(audio.chunks(160)).enumerate().filter(|(n, _)| !silent.contains(n)) {
-        assert!(have == sent, "frame {n} behind the pause is in its place");
+        // The pause may begin within a frame.
+        let end = if n + 1 == silent[0] { have.iter().rposition(|b| *b != 0xFF).unwrap() + 1 } else { 160 };
+        assert!(have[..end] == sent[..end], "frame {n} before or behind the pause is in its place");
     }
 }
