@@ -314,9 +314,9 @@ impl Daemon {
             }
             Action::Close(stream) => self.media.close(stream),
             Action::PauseOver(no) => self.cti.tell(crate::cti::Command::Asked(no, Wish::Resume)),
-            Action::Mask(stream, paused) => {
-                let kept_from = (!paused).then_some(now.mono);
-                self.media.change(stream, now.mono, StreamChange { paused: Some(paused), kept_from, ..StreamChange::default() });
+            Action::Mask(stream, at, paused) => {
+                let kept_from = (!paused).then_some(at);
+                self.media.change(stream, at, StreamChange { paused: Some(paused), kept_from, ..StreamChange::default() });
             }
             Action::Probe(session) => self.sip.endpoint().probe(now.mono, DialogId(session.0)),
             Action::Bye(session) => {

@@ -124,8 +124,8 @@ pub enum Action {
     Close(StreamKey),
     /// A pause on request has ended by itself.
     PauseOver(RecordingNo),
-    /// Keep nothing of a stream any more (true), or keep it again.
-    Mask(StreamKey, bool),
+    /// From this instant on keep nothing of a stream any more (true), or keep it again.
+    Mask(StreamKey, MonoTime, bool),
     /// End a session with BYE.
     Bye(SessionKey),
     /// Ask the peer whether the session is still there (OPTIONS in the dialog).

@@ -73,7 +73,7 @@ impl Calls {
         let legs: Vec<LegNo> = call.streams.iter().map(|stream| stream.leg).collect();
         for leg in legs {
             if let Some(paused) = call.settle_pause(now.mono, leg) {
-                self.actions.push(Action::Mask(StreamKey { recording: no, leg }, paused));
+                self.actions.push(Action::Mask(StreamKey { recording: no, leg }, now.mono, paused));
             }
         }
         call.described_at = now.mono;

@@ -10,7 +10,7 @@ fn told(world: &World) -> Vec<(u8, bool)> {
     world
         .actions
         .iter()
-        .filter_map(|a| if let Action::Mask(key, paused) = a { Some((key.leg.0, *paused)) } else { None })
+        .filter_map(|a| if let Action::Mask(key, _, paused) = a { Some((key.leg.0, *paused)) } else { None })
         .collect()
 }
 
