@@ -364,6 +364,7 @@ macro_rules! written_as_shown {
         }
     )*};
 }
+pub(super) use written_as_shown;
 written_as_shown!(Listen, Network, PortRange, Source);
 
 #[cfg(test)]

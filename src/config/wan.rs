@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::value::{Value, one_of, with_unit};
+use super::value::{Value, one_of, with_unit, written_as_shown};
 
 /// What sort of place a target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,15 +324,6 @@ impl fmt::Display for Zone {
     }
 }
 
-macro_rules! written_as_shown {
-    ($($name:ty),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-    )*};
-}
 written_as_shown!(Url, BrokerUrl, Secret, Rate, Window, Zone);
 
 #[cfg(test)]
