@@ -10,9 +10,10 @@ use crate::cti::LinkState;
 use crate::cti::link::Counters;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
+use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
 use crate::web::Status;
-use crate::web::status::{Assurance, Disk, Medium, TServer, Target, ToneSource, Totals};
+use crate::web::status::{Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -164,6 +165,7 @@ impl Daemon {
             target.set_aside = standing.set_aside;
         }
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
+        let tone_sidecar = tone_sidecar(&self.tone_sidecar.borrow());
         let status = Status {
             site: self.config.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -175,6 +177,7 @@ impl Daemon {
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
             recent: self.ledger.recent.iter().cloned().collect(),
             tone_source: self.tone_source(),
+            tone_sidecar,
             assurance: self.assurance(),
             totals: self.totals(),
             disk: self.disk(),
@@ -244,6 +247,18 @@ impl Daemon {
             spool_bytes: spool.bytes_written.load(Relaxed),
             fsyncs: spool.fsyncs.load(Relaxed),
             ..self.ledger.totals.clone()
+        }
+    }
+}
+
+fn tone_sidecar(sidecar: &Sidecar) -> Option<ToneSidecar> {
+    let (state, trouble) = (sidecar.name(), sidecar.trouble());
+    match sidecar {
+        Sidecar::Absent => None,
+        Sidecar::Silent(_) => Some(ToneSidecar { state, trouble, ..ToneSidecar::default() }),
+        Sidecar::Answers(status) => {
+            let (underruns, device_losses) = (status.underruns, status.device_losses);
+            Some(ToneSidecar { state, trouble, device: status.device.clone(), underruns, device_losses })
         }
     }
 }
