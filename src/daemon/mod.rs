@@ -164,7 +164,7 @@ struct Daemon {
     cti: Cti,
     cti_events: mpsc::Receiver<crate::cti::Event>,
     teller: telling::Teller,
-    asked: mpsc::Receiver<web::driver::calls::Ask>,
+    asked: mpsc::Receiver<web::driver::Ask>,
     /// What became of `[tone] audiosrc`; none: there is no such key.
     tone_source: Option<watch::Receiver<Option<tones::driver::Outcome>>>,
     started: Now,
@@ -410,7 +410,7 @@ pub fn tone_proof(config: &Config) -> Arc<dyn ToneProof> {
 async fn start_web(
     config: &Config,
     status: watch::Receiver<Status>,
-    asks: mpsc::Sender<web::driver::calls::Ask>,
+    asks: mpsc::Sender<web::driver::Ask>,
 ) -> Result<SocketAddr, Error> {
     let address = config.web.listen;
     let (bound, work) = web::driver::serve(address, status, asks).await.map_err(|source| Error::Web { address, source })?;
