@@ -124,7 +124,7 @@ fn whatever_a_tserver_sends_the_link_recovers_and_calls_are_recorded() {
 
     // Half a line, and the end.
     tserver.raw(b"{\"msg\":\"EventAttached");
-    drop((&tserver.stream).shutdown(std::net::Shutdown::Both));
+    drop(tserver.stream.shutdown(std::net::Shutdown::Both));
     let mut tserver = tserver.again();
     site.log_line(&["CTI link lost", "half_line_bytes=21"]);
     tserver.send(&data(1, 8));
