@@ -128,7 +128,7 @@ impl Sender {
         let rate = f64::from(calls) / ramp.as_secs_f64();
         let duration = ramp + Plan::SETTLE + plan.window() + Plan::SETTLE;
         let child = process::command(env!("CARGO_BIN_EXE_nearend-msr"), Core::Sender)
-            .args(["--to", &format!("sip:{}", to.sip()), "--local", &SENDER.to_string(), "--json"])
+            .args(["--to", &format!("sip:{}", to.sip()), "--local", &SENDER.to_string(), "--json", "--awake"])
             .args(["--calls", &calls.to_string(), "--rate", &rate.to_string()])
             .args(["--duration", &format!("{}ms", duration.as_millis())])
             .stdout(Stdio::piped())

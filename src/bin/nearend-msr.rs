@@ -124,6 +124,9 @@ struct Args {
     /// Our address [default: the one the system uses towards the recorder]
     #[arg(long, value_name = "ADDR")]
     local: Option<IpAddr>,
+    /// Stay awake between packets, so that each leaves at its time: takes a core
+    #[arg(long)]
+    awake: bool,
     /// Write what a perfect recorder would have on each channel, as bare G.711
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
@@ -248,6 +251,7 @@ fn options(args: Args) -> Result<Options, String> {
         digits: args.dtmf,
         record_route: args.record_route,
         local: args.local,
+        awake: args.awake,
         dump: args.dump,
         ..Options::new(args.to)
     })

@@ -7,9 +7,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use nearend::clock::Now;
 use nearend::config::{self, Config};
-use nearend::model::{CallFacts, CallUuid, Direction, DnType, SwitchId, TenantId, WallTime};
-use nearend::rules::{Decision, Rules, Step};
-use serde_json::{Value, json};
+use nearend::model::{Direction, DnType, SwitchId};
+use nearend::rules::{Decision, Question, Rules, Step};
+use serde_json::json;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -51,8 +51,8 @@ struct Explain {
     #[arg(long, value_parser = PossibleValuesParser::new(Direction::ALL.map(Direction::name)))]
     direction: Option<String>,
     /// Attached data; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = attached)]
-    attached: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    attached: Vec<String>,
     /// Whose call it is; without it the tenant of the switch, else `default`
     #[arg(long)]
     tenant: Option<String>,
@@ -63,8 +63,8 @@ struct Explain {
     #[arg(long, value_name = "UUID")]
     call_uuid: Option<String>,
     /// When the call begins, such as 2026-03-02T09:00:00-06:00; without it now
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    at: Option<WallTime>,
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -74,24 +74,13 @@ const EXAMPLES: &str = "Examples:
   nearend rules explain --dn 7010 --direction inbound --dnis 18005550199
   nearend rules explain --config nearend.toml --dn 7010 --attached skill=cards --at 2026-03-02T09:00:00-06:00 --json";
 
-fn attached(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-    pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected KEY=VALUE".to_owned())
-}
-
-fn time(text: &str) -> Result<WallTime, String> {
-    let time = text.parse::<jiff::Timestamp>();
-    time.map(|time| WallTime(time.as_microsecond())).map_err(|_| "expected a time such as 2026-03-02T09:00:00-06:00".to_owned())
-}
-
-/// Runs the subcommand. Exit code 0, or 2 when the configuration cannot be used.
+/// Runs the subcommand. Exit code 0, or 2 when the configuration or the description cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let Command::Explain(explain) = &arguments.command;
-    match explain.read() {
-        Ok(config) => {
-            let decision = Rules::new(config.rules.clone(), config.calendars.clone()).decide(&explain.facts(&config));
+    match explain.decide() {
+        Ok(decision) => {
             match explain.json {
-                true => println!("{:#}", as_json(&decision)),
+                true => println!("{:#}", json!(decision)),
                 false => print!("{}", in_words(&decision)),
             }
             ExitCode::SUCCESS
@@ -113,30 +102,35 @@ impl Explain {
         Ok(loaded.config)
     }
 
-    fn facts(&self, config: &Config) -> CallFacts {
-        let switch = self.switch.as_ref().map(|id| SwitchId(id.as_str().into()));
-        let owner =
-            || config.tenants.iter().find(|tenant| switch.as_ref().is_some_and(|switch| tenant.switches.contains(switch)));
-        let named = self.tenant.as_ref().map(|id| TenantId(id.as_str().into()));
-        let tenant = named.or_else(|| owner().map(|tenant| tenant.id.clone())).unwrap_or_else(TenantId::default_tenant);
-        CallFacts {
-            call_uuid: self.call_uuid.as_ref().map(|uuid| CallUuid(uuid.as_str().into())),
-            dn: self.dn.clone(),
-            dn_type: DnType::ALL.into_iter().find(|kind| self.dn_type.as_deref() == Some(kind.name())),
-            other_dn: self.other_dn.clone(),
-            agent: self.agent.clone(),
-            ani: self.ani.clone(),
-            dnis: self.dnis.clone(),
-            direction: Direction::ALL.into_iter().find(|direction| self.direction.as_deref() == Some(direction.name())),
-            attached: self.attached.iter().cloned().collect(),
-            switch,
-            ..CallFacts::unknown(tenant, self.at.unwrap_or_else(|| Now::read().wall))
-        }
+    fn decide(&self) -> Result<Decision, String> {
+        let question = Question::read(self.pairs()).map_err(|message| format!("{message}\n"))?;
+        let config = self.read()?;
+        let owner = |switch: &SwitchId| {
+            config.tenants.iter().find(|tenant| tenant.switches.contains(switch)).map(|tenant| tenant.id.clone())
+        };
+        let facts = question.facts(Now::read().wall, owner);
+        Ok(Rules::new(config.rules.clone(), config.calendars.clone()).decide(&facts))
     }
-}
 
-fn as_json(decision: &Decision) -> Value {
-    json!({ "rule": decision.rule, "action": decision.action, "steps": decision.steps })
+    /// What was given, by the names that the question has for it.
+    fn pairs(&self) -> Vec<(String, String)> {
+        let given = [
+            ("dn", &self.dn),
+            ("dn-type", &self.dn_type),
+            ("other-dn", &self.other_dn),
+            ("agent", &self.agent),
+            ("ani", &self.ani),
+            ("dnis", &self.dnis),
+            ("direction", &self.direction),
+            ("tenant", &self.tenant),
+            ("switch", &self.switch),
+            ("call-uuid", &self.call_uuid),
+            ("at", &self.at),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let attached = self.attached.iter().map(|pair| ("attached", pair));
+        given.chain(attached).map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    }
 }
 
 fn in_words(decision: &Decision) -> String {

@@ -132,6 +132,10 @@ fn sip(file: file::Sip, rtp: &Rtp, findings: &mut Findings) -> Sip {
 /// The numbers of another kind of T-Server; no public document confirms them for the SIP Server.
 const SERVICES: [u64; 4] = [3_013, 3_014, 3_015, 3_016];
 
+/// Three tries at the switch and a media server that is slow.
+const MISSING_AFTER: Duration = Duration::from_secs(20);
+const LEAST_MISSING_AFTER: Duration = Duration::from_secs(5);
+
 fn services(file: &file::Control, findings: &mut Findings) -> Control {
     let keys = [&file.start_service, &file.stop_service, &file.pause_service, &file.resume_service];
     let numbers = [0, 1, 2, 3].map(|n: usize| keys[n].as_ref().map_or(SERVICES[n], |given| *given.get_ref()));
@@ -145,7 +149,12 @@ fn services(file: &file::Control, findings: &mut Findings) -> Control {
         }
     }
     let [start_service, stop_service, pause_service, resume_service] = numbers;
-    Control { pause_limit: given(&file.pause_limit), start_service, stop_service, pause_service, resume_service }
+    let missing_after = given(&file.missing_after).unwrap_or(MISSING_AFTER);
+    if let Some(key) = file.missing_after.as_ref().filter(|_| missing_after < LEAST_MISSING_AFTER) {
+        let message = "expected at least 5 s: three tries at the switch and a media server that is slow take so long";
+        findings.error(key.span(), "[control] missing_after", message);
+    }
+    Control { pause_limit: given(&file.pause_limit), missing_after, start_service, stop_service, pause_service, resume_service }
 }
 
 fn default_listen() -> Vec<Listen> {

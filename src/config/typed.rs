@@ -333,6 +333,9 @@ pub struct Control {
     /// A pause on request ends by itself after so long; none: when it is taken back.
     #[serde(serialize_with = "show_duration_or_none", skip_serializing_if = "Option::is_none")]
     pub pause_limit: Option<Duration>,
+    /// A party that is to be recorded and is not after so long is missing.
+    #[serde(serialize_with = "show_duration")]
+    pub missing_after: Duration,
     /// The switch's number for starting a recording (GSIP_RECORD_START).
     pub start_service: u64,
     /// For stopping one.

@@ -28,6 +28,9 @@ const TRIES: u32 = 3;
 /// How long the echo of a request of ours may take.
 const ECHO_WITHIN: Duration = Duration::from_secs(10);
 
+/// More places at once are not remembered: a T-Server that makes up calls must not fill the memory.
+const MOST_ASKED: usize = 20_000;
+
 /// The switch's numbers of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Services {
@@ -50,6 +53,15 @@ pub enum Wish {
     Resume,
     /// End it.
     Stop,
+}
+
+/// What somebody else asked of the switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overheard {
+    /// To begin a recording.
+    Start,
+    /// Something of a running one.
+    Wish(Wish),
 }
 
 /// A party at a switch: the place where requests are made.
@@ -115,7 +127,9 @@ impl Desk {
 
     /// Somebody else sees to the recording at this place.
     pub fn leave_to_others(&mut self, place: Place) {
-        self.asked.insert(place);
+        if self.asked.len() < MOST_ASKED {
+            self.asked.insert(place);
+        }
     }
 
     /// Requests that came to nothing.
@@ -144,17 +158,17 @@ impl Desk {
     }
 
     /// EventPrivateInfo: what somebody else asked of the switch; none: nothing of ours, or our own request.
-    pub fn overheard(&mut self, now: Now, link: LinkNo, event: &CallEvent) -> Option<Wish> {
+    pub fn overheard(&mut self, now: Now, link: LinkNo, event: &CallEvent) -> Option<Overheard> {
         let service = event.private_msg_id?;
         let place = Place { link, conn_id: event.conn_id.clone(), dn: event.this_dn.clone() };
         if self.echoes.remove(&(place.clone(), service)).is_some_and(|until| now.mono <= until) {
             return None;
         }
         if service == self.services.start {
-            self.asked.insert(place);
-            return None;
+            self.leave_to_others(place);
+            return Some(Overheard::Start);
         }
-        [Wish::Pause, Wish::Resume, Wish::Stop].into_iter().find(|wish| self.service(*wish) == service)
+        [Wish::Pause, Wish::Resume, Wish::Stop].into_iter().find(|wish| self.service(*wish) == service).map(Overheard::Wish)
     }
 
     /// A request was answered.
@@ -311,18 +325,22 @@ mod tests {
     #[test]
     fn our_own_requests_are_not_taken_for_others() {
         let mut desk = Desk::new(SERVICES);
-        assert_eq!(desk.overheard(at(0), LinkNo(0), &info(3_015)), Some(Wish::Pause));
+        assert_eq!(desk.overheard(at(0), LinkNo(0), &info(3_015)), Some(Overheard::Wish(Wish::Pause)));
         desk.pass_on(at(0), place(), RecordingNo(1), Wish::Pause);
         assert_eq!(desk.overheard(at(5), LinkNo(0), &info(3_015)), None, "the echo");
-        assert_eq!(desk.overheard(at(6), LinkNo(0), &info(3_015)), Some(Wish::Pause), "a further one is another's");
-        assert_eq!(desk.overheard(at(6), LinkNo(0), &info(3_014)), Some(Wish::Stop));
+        assert_eq!(
+            desk.overheard(at(6), LinkNo(0), &info(3_015)),
+            Some(Overheard::Wish(Wish::Pause)),
+            "a further one is another's"
+        );
+        assert_eq!(desk.overheard(at(6), LinkNo(0), &info(3_014)), Some(Overheard::Wish(Wish::Stop)));
         assert_eq!(desk.overheard(at(6), LinkNo(0), &info(9)), None);
     }
 
     #[test]
     fn who_has_it_recorded_already_is_left_to_it() {
         let mut desk = Desk::new(SERVICES);
-        assert_eq!(desk.overheard(at(0), LinkNo(0), &info(3_013)), None);
+        assert_eq!(desk.overheard(at(0), LinkNo(0), &info(3_013)), Some(Overheard::Start));
         desk.ask_to_record(at(0), place(), &RecordingId("r".into()), "source", "all");
         assert_eq!(services(&mut desk), []);
     }

@@ -13,8 +13,7 @@ use crate::clock::Now;
 use crate::model::{CallFacts, MonoTime};
 
 use super::board::{LinkNo, SessionFacts};
-use super::desk::Services;
-use super::hub::{Address, Command, Event, Hub, LinkState, TServer};
+use super::hub::{Address, Command, Event, Hub, LinkState, Settings, TServer};
 use super::link::Action;
 
 mod tls;
@@ -42,8 +41,8 @@ pub struct Cti {
 
 impl Cti {
     /// Starts the links. Without any T-Server it does nothing.
-    pub fn start(tservers: Vec<TServer>, services: Services) -> (Cti, mpsc::Receiver<Event>) {
-        let hub = Arc::new(Mutex::new(Hub::new(Now::read(), &tservers, services, &mut Rng::new())));
+    pub fn start(tservers: Vec<TServer>, settings: Settings) -> (Cti, mpsc::Receiver<Event>) {
+        let hub = Arc::new(Mutex::new(Hub::new(Now::read(), &tservers, settings, &mut Rng::new())));
         let (commands, incoming) = mpsc::channel(QUEUE);
         let (outgoing, events) = mpsc::channel(QUEUE);
         let (published, states) = watch::channel(Vec::new());

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -11,10 +12,10 @@ use crate::clock::Now;
 use crate::model::{CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId};
 
 use super::board::{Board, LinkNo, RecordingFacts, SessionFacts};
-use super::desk::{Desk, Place, Services, Wish};
+use super::desk::{Desk, Overheard, Place, Services, Wish};
 use super::link::{self, Counters, Link, News};
 use super::message::{CallEvent, EventKind};
-use super::wanted::{Missed, Wanted};
+use super::wanted::{By, Missed, Wanted};
 
 /// A T-Server and what to monitor there.
 #[derive(Clone, Debug)]
@@ -57,6 +58,15 @@ impl fmt::Display for Address {
     }
 }
 
+/// How the station goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The switch's numbers.
+    pub services: Services,
+    /// A party that is to be recorded and is not after so long is missed.
+    pub missing_after: Duration,
+}
+
 /// What the daemon tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -91,10 +101,10 @@ pub enum Event {
     },
     /// Somebody asked something of a recording by way of the switch.
     Asked(RecordingNo, Wish),
-    /// A party is not recorded although a rule wants it.
+    /// A party is not recorded although somebody wants it.
     Missed {
-        /// The rule.
-        rule: String,
+        /// Who.
+        by: By,
         /// Whose switch it is on.
         tenant: TenantId,
         /// Which party in which call, and for how long, in words.
@@ -145,7 +155,7 @@ pub struct Hub {
 
 impl Hub {
     /// Links that connect at the first [`Hub::handle_timeout`].
-    pub fn new(now: Now, tservers: &[TServer], services: Services, rng: &mut Rng) -> Hub {
+    pub fn new(now: Now, tservers: &[TServer], settings: Settings, rng: &mut Rng) -> Hub {
         let link = |tserver: &TServer| {
             let (name, dns) = (tserver.name.clone(), tserver.dns.clone());
             Link::new(now.mono, link::Config { name, addresses: tserver.addresses.len(), dns }, rng.fork())
@@ -157,11 +167,11 @@ impl Hub {
         };
         Hub {
             tservers: tservers.iter().map(served).collect(),
-            desk: Desk::new(services),
+            desk: Desk::new(settings.services),
             names: tservers.iter().map(|tserver| tserver.name.clone()).collect(),
             links: tservers.iter().map(link).collect(),
             board: Board::new(tservers.iter().map(|tserver| (tserver.switch.clone(), tserver.tenant.clone())).collect()),
-            wanted: Wanted::default(),
+            wanted: Wanted::new(settings.missing_after),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -205,7 +215,7 @@ impl Hub {
         }
         self.board.handle_timeout(now);
         self.desk.handle_timeout(now);
-        let missed = self.wanted.overdue(now, |place| self.board.is_recorded(place));
+        let missed = self.wanted.overdue(now, |place, by| is_recorded(&self.board, place, by));
         missed.into_iter().for_each(|missed| self.miss(missed));
         self.settle(now);
         for (no, conversation) in self.board.tell(now.mono) {
@@ -312,8 +322,12 @@ impl Hub {
         if self.is_seen_to(&place) {
             return;
         }
-        if event.extensions.contains_key("record") {
-            return self.desk.leave_to_others(place); // a routing strategy sees to it
+        if let Some(side) = event.extensions.get("record") {
+            // A routing strategy sees to it, or has it that nobody does (`disable_destination`).
+            if Side::ALL.iter().any(|known| side.eq_ignore_ascii_case(known.name())) {
+                self.wanted.add(now, place.clone(), By::Strategy);
+            }
+            return self.desk.leave_to_others(place);
         }
         let Some(facts) = self.facts(now, &place) else { return };
         self.events.push_back(Event::Connected { place, facts: Box::new(facts) });
@@ -326,24 +340,24 @@ impl Hub {
         }
         let id = recording_id(now, &place, facts.call_uuid.as_ref());
         self.board.asked_to_record(place.link, &place.conn_id, id.clone());
-        self.wanted.add(now, place.clone(), rule);
+        self.wanted.add(now, place.clone(), By::Rule(rule.to_owned()));
         self.desk.ask_to_record(now, place, &id, side.name(), rule);
     }
 
     /// A party is about to leave: nothing more is asked for it.
     fn leave(&mut self, now: Now, place: &Place) {
         self.desk.left(place);
-        if let Some(missed) = self.wanted.left(now, place, |place| self.board.is_recorded(place)) {
+        if let Some(missed) = self.wanted.left(now, place, |place, by| is_recorded(&self.board, place, by)) {
             self.miss(missed);
         }
     }
 
     fn miss(&mut self, missed: Missed) {
-        let Missed { place, rule, since } = missed;
+        let Missed { place, by, since } = missed;
         let Some(served) = self.tservers.get(place.link.0) else { return };
         let (switch, dn, conn_id) = (&served.switch, &place.dn, &place.conn_id);
         let detail = format!("DN {dn} of switch {switch} in call {conn_id}, connected for {} s", since.as_secs());
-        self.events.push_back(Event::Missed { rule, tenant: served.tenant.clone(), detail });
+        self.events.push_back(Event::Missed { by, tenant: served.tenant.clone(), detail });
     }
 
     /// Somebody has this party recorded, or has asked for it.
@@ -368,12 +382,28 @@ impl Hub {
 
     /// EventPrivateInfo: somebody asked the switch for something.
     fn overhear(&mut self, now: Now, no: LinkNo, event: &CallEvent) {
-        let Some(wish) = self.desk.overheard(now, no, event) else { return };
         let place = place(no, event);
+        let wish = match self.desk.overheard(now, no, event) {
+            Some(Overheard::Wish(wish)) => wish,
+            Some(Overheard::Start) => return self.wanted.add(now, place, By::ThirdParty),
+            None => return,
+        };
+        if wish == Wish::Stop {
+            self.wanted.forget(&place);
+        }
         self.board.wished(now, &place, wish);
         for recording in self.board.recordings_at(&place) {
             self.events.push_back(Event::Asked(recording, wish));
         }
+    }
+}
+
+/// Whether what somebody wants is so. A rule of the box is about this very party; others name a DN of which the far side is recorded,
+/// or one that is no party at all.
+fn is_recorded(board: &Board, place: &Place, by: &By) -> bool {
+    match by {
+        By::Rule(_) => board.is_recorded(place),
+        By::Strategy | By::ThirdParty => !board.recordings_at(place).is_empty(),
     }
 }
 

@@ -13,7 +13,7 @@
 //! | [`account`] | what of it belongs to one recording |
 //! | [`hub`] | all of these as one machine |
 //! | [`desk`] | requests to the switch, and what others ask of it |
-//! | [`wanted`] | what a rule wants recorded, and is not |
+//! | [`wanted`] | what is wanted recorded, and is not |
 //! | [`driver`] | the sockets |
 
 pub mod account;
@@ -30,7 +30,8 @@ pub mod wanted;
 pub use board::{RecordingFacts, SessionFacts, Whose};
 pub use desk::{Services, Wish};
 pub use driver::Cti;
-pub use hub::{Address, Command, Event, LinkState, TServer};
+pub use hub::{Address, Command, Event, LinkState, Settings, TServer};
+pub use wanted::By;
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,16 @@
 //! The station against the simulated SIP Server, in one process and by a clock that is a number: every scenario of
 //! tests/data/scenarios, in every order, with the link cut anywhere.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::board::{LinkNo, RecordingFacts, SessionFacts, Whose};
 use super::desk::Services;
-use super::hub::{Command, Event, Hub, TServer};
+use super::hub::{Command, Event, Hub, Settings, TServer};
 use super::link::Action;
+use super::wanted::By;
 use crate::clock::Now;
 use crate::model::{
     CallFacts, CallUuid, Conversation, DnType, MonoTime, RecordingId, RecordingNo, Side, SwitchId, TenantId, WallTime,
@@ -51,6 +54,11 @@ struct World {
     told: Vec<(RecordingFacts, Option<Conversation>)>,
 }
 
+const SETTINGS: Settings = Settings {
+    services: Services { start: 3_013, stop: 3_014, pause: 3_015, resume: 3_016 },
+    missing_after: Duration::from_secs(20),
+};
+
 impl World {
     fn new(name: &str, pace: Pace) -> World {
         let dns = (7_001..=7_009).map(|dn: u32| (dn.to_string().into(), DnType::Extension));
@@ -62,10 +70,9 @@ impl World {
             addresses: vec![super::Address { host: "switch".into(), port: 1, tls: None }],
             dns: dns.chain(ports).collect(),
         };
-        let services = Services { start: 3_013, stop: 3_014, pause: 3_015, resume: 3_016 };
         let script = Script::parse(name, &file(name, "scenario")).unwrap();
         World {
-            hub: Hub::new(at(0), &[tserver], services, &mut Rng::with_seed(1)),
+            hub: Hub::new(at(0), &[tserver], SETTINGS, &mut Rng::with_seed(1)),
             player: Player::new(script, pace),
             is_connected: false,
             closed_until_ms: 0,
@@ -210,8 +217,7 @@ fn neighbours() -> Hub {
         addresses: vec![super::Address { host: name.into(), port: 1, tls: None }],
         dns: vec![("7001".into(), DnType::Extension)],
     };
-    let services = Services { start: 3_013, stop: 3_014, pause: 3_015, resume: 3_016 };
-    let mut hub = Hub::new(at(0), &[tserver("acme"), tserver("globex")], services, &mut Rng::with_seed(1));
+    let mut hub = Hub::new(at(0), &[tserver("acme"), tserver("globex")], SETTINGS, &mut Rng::with_seed(1));
     hub.handle_timeout(at(0));
     for (no, secret) in [(LinkNo(0), "of acme"), (LinkNo(1), "of globex")] {
         hub.connected(at(0), no);
@@ -301,5 +307,41 @@ fn a_recording_that_does_not_come_is_missed_while_the_call_is_on() {
     }
     let missed: Vec<Event> = std::iter::from_fn(|| hub.poll_event()).filter(|e| matches!(e, Event::Missed { .. })).collect();
     let detail = "DN 7001 of switch globex in call c1, connected for 20 s".to_owned();
-    assert_eq!(missed, [Event::Missed { rule: "all".into(), tenant: TenantId("globex".into()), detail }]);
+    assert_eq!(missed, [Event::Missed { by: By::Rule("all".into()), tenant: TenantId("globex".into()), detail }]);
+}
+
+/// What is missed within a minute of one call for which a strategy and a third party want a recording, one of each switch.
+fn missed_of_others(recorded_at_acme: bool) -> Vec<(By, String)> {
+    let mut hub = neighbours();
+    let start = json!({"msg": "EventPrivateInfo", "connId": "c1", "thisDn": "9999", "privateMsgId": 3_013});
+    hub.handle_bytes(at(5), LinkNo(0), format!("{start}\n").as_bytes());
+    for (conn, side) in [("c2", "source"), ("c3", "disable_destination")] {
+        let event = json!({
+            "msg": "EventEstablished", "connId": conn, "thisDn": "7001", "otherDn": "556", "extensions": {"record": side}
+        });
+        hub.handle_bytes(at(5), LinkNo(1), format!("{event}\n").as_bytes());
+    }
+    if recorded_at_acme {
+        let facts = RecordingFacts {
+            no: RecordingNo(7),
+            id: RecordingId("x".into()),
+            call_uuid: Some(CallUuid("01ABCDEFGHIJKLMNOPQRSTUV00000001".into())),
+            whose: of(Some("acme")),
+            recorded_dn: Some("555".into()),
+            started: at(20).wall,
+            ended: None,
+        };
+        hub.handle_command(at(20), Command::Recording(facts));
+    }
+    (20..60_000).step_by(200).for_each(|ms| hub.handle_timeout(at(ms)));
+    let events = std::iter::from_fn(|| hub.poll_event());
+    events.filter_map(|e| if let Event::Missed { by, detail, .. } = e { Some((by, detail)) } else { None }).collect()
+}
+
+#[test]
+fn what_a_strategy_or_a_third_party_wants_is_missed_as_well() {
+    let of = |by, dn, switch, call| (by, format!("DN {dn} of switch {switch} in call {call}, connected for 20 s"));
+    let strategy = || of(By::Strategy, "7001", "globex", "c2");
+    assert_eq!(missed_of_others(false), [of(By::ThirdParty, "9999", "acme", "c1"), strategy()]);
+    assert_eq!(missed_of_others(true), [strategy()], "the far side of it is recorded, which may be what was asked for");
 }

@@ -1,5 +1,5 @@
-//! Parties that a rule wants recorded, until they are: one whose recording does not begin in time is missed while the call is still
-//! on, not only in the evening's report. Pure.
+//! Parties that a rule, a routing strategy or a third party wants recorded, until they are: one whose recording does not begin in time
+//! is missed while the call is still on, not only in the evening's report. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,53 +9,79 @@ use crate::model::MonoTime;
 
 use super::desk::Place;
 
-/// How long a recording may take to begin: three tries at the switch and a media server that is slow.
-pub const MISSING_AFTER: Duration = Duration::from_secs(20);
-
 /// A party that leaves within this time is not missed: the media server had no chance.
 const TOO_SHORT: Duration = Duration::from_secs(5);
 
-/// A party that is not recorded although a rule wants it.
+/// Who wants a party recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A rule of the box, by its name.
+    Rule(String),
+    /// A routing strategy, by the extension of an event.
+    Strategy,
+    /// Somebody who asked the switch, such as an agent desktop.
+    ThirdParty,
+}
+
+/// A party that is not recorded although somebody wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
     /// Where.
     pub place: Place,
-    /// The rule.
-    pub rule: String,
+    /// Who.
+    pub by: By,
     /// For how long it has been connected.
     pub since: Duration,
 }
 
 #[derive(Debug)]
 struct Wish {
-    rule: String,
+    by: By,
     since: MonoTime,
 }
 
+/// More at once are not watched over: a T-Server that makes up calls must not fill the memory.
+const MOST: usize = 20_000;
+
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Wanted {
+    /// How long a recording may take to begin.
+    missing_after: Duration,
     wishes: BTreeMap<Place, Wish>,
 }
 
 impl Wanted {
-    /// A rule wants this party recorded.
-    pub fn add(&mut self, now: Now, place: Place, rule: &str) {
-        self.wishes.entry(place).or_insert(Wish { rule: rule.to_owned(), since: now.mono });
+    /// Nobody is wanted yet.
+    pub fn new(missing_after: Duration) -> Wanted {
+        Wanted { missing_after, wishes: BTreeMap::new() }
+    }
+
+    /// This party is wanted recorded.
+    pub fn add(&mut self, now: Now, place: Place, by: By) {
+        if self.wishes.len() < MOST {
+            self.wishes.entry(place).or_insert(Wish { by, since: now.mono });
+        }
+    }
+
+    /// Somebody has taken it back.
+    pub fn forget(&mut self, place: &Place) {
+        self.wishes.remove(place);
     }
 
     /// The party has left; what is missed by that.
-    pub fn left(&mut self, now: Now, place: &Place, is_recorded: impl Fn(&Place) -> bool) -> Option<Missed> {
+    pub fn left(&mut self, now: Now, place: &Place, is_recorded: impl Fn(&Place, &By) -> bool) -> Option<Missed> {
         let wish = self.wishes.remove(place)?;
         let since = now.mono.since(wish.since);
-        (since >= TOO_SHORT && !is_recorded(place)).then(|| Missed { place: place.clone(), rule: wish.rule, since })
+        (since >= TOO_SHORT && !is_recorded(place, &wish.by)).then(|| Missed { place: place.clone(), by: wish.by, since })
     }
 
     /// Forgets those that are recorded; gives those that should be by now, each once.
-    pub fn overdue(&mut self, now: Now, is_recorded: impl Fn(&Place) -> bool) -> Vec<Missed> {
-        self.wishes.retain(|place, _| !is_recorded(place));
-        let late = self.wishes.extract_if(.., |_, wish| wish.since.after(MISSING_AFTER) <= now.mono);
-        late.map(|(place, wish)| Missed { place, rule: wish.rule, since: now.mono.since(wish.since) }).collect()
+    pub fn overdue(&mut self, now: Now, is_recorded: impl Fn(&Place, &By) -> bool) -> Vec<Missed> {
+        self.wishes.retain(|place, wish| !is_recorded(place, &wish.by));
+        let missing_after = self.missing_after;
+        let late = self.wishes.extract_if(.., |_, wish| wish.since.after(missing_after) <= now.mono);
+        late.map(|(place, wish)| Missed { place, by: wish.by, since: now.mono.since(wish.since) }).collect()
     }
 }
 
@@ -74,28 +100,35 @@ mod tests {
     }
 
     fn wanted() -> Wanted {
-        let mut wanted = Wanted::default();
-        ["c1", "c2"].into_iter().for_each(|conn_id| wanted.add(at(0), place(conn_id), "all"));
+        let mut wanted = Wanted::new(Duration::from_secs(20));
+        ["c1", "c2"].into_iter().for_each(|conn_id| wanted.add(at(0), place(conn_id), By::Rule("all".into())));
         wanted
     }
 
     #[test]
     fn who_is_not_recorded_in_time_is_missed_once() {
         let mut wanted = wanted();
-        let is_recorded = |at: &Place| *at == place("c2");
+        let is_recorded = |at: &Place, _: &By| *at == place("c2");
         assert_eq!(wanted.overdue(at(19), is_recorded), []);
-        let missed = Missed { place: place("c1"), rule: "all".into(), since: Duration::from_secs(20) };
+        let missed = Missed { place: place("c1"), by: By::Rule("all".into()), since: Duration::from_secs(20) };
         assert_eq!(wanted.overdue(at(20), is_recorded), [missed]);
-        assert_eq!(wanted.overdue(at(40), |_| false), [], "the other one was recorded, whatever comes later");
-        assert_eq!(wanted.left(at(41), &place("c1"), |_| false), None);
+        assert_eq!(wanted.overdue(at(40), |_, _| false), [], "the other one was recorded, whatever comes later");
+        assert_eq!(wanted.left(at(41), &place("c1"), |_, _| false), None);
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_missed() {
+        let mut wanted = wanted();
+        wanted.forget(&place("c1"));
+        assert_eq!(wanted.overdue(at(20), |_, _| false).len(), 1);
     }
 
     #[test]
     fn who_leaves_before_is_missed_unless_it_was_too_short() {
         let mut wanted = wanted();
-        assert_eq!(wanted.left(at(4), &place("c1"), |_| false), None);
-        assert!(wanted.left(at(5), &place("c2"), |_| false).is_some());
+        assert_eq!(wanted.left(at(4), &place("c1"), |_, _| false), None);
+        assert!(wanted.left(at(5), &place("c2"), |_, _| false).is_some());
         let mut wanted = self::wanted();
-        assert_eq!(wanted.left(at(9), &place("c2"), |_| true), None);
+        assert_eq!(wanted.left(at(9), &place("c2"), |_, _| true), None);
     }
 }

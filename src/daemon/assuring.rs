@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::assurance::report::Entry;
 use crate::assurance::{Call, Day, Finding, Heard, Kind, Tolerance, check};
 use crate::clock::Now;
+use crate::cti::By;
 use crate::model::tone::ChannelTones;
 use crate::model::{MonoTime, Recording, TenantId, ToneDemand, WallTime};
 
@@ -61,11 +62,16 @@ impl Assurer {
         true
     }
 
-    /// A call that a rule wants recorded is not.
-    fn miss(&mut self, now: WallTime, rule: String, tenant: &TenantId, detail: String) {
+    /// A call that is to be recorded is not.
+    fn miss(&mut self, now: WallTime, by: By, tenant: &TenantId, detail: String) {
+        let (rule, detail) = match by {
+            By::Rule(rule) => (Some(rule), detail),
+            By::Strategy => (None, format!("{detail}, wanted by a routing strategy")),
+            By::ThirdParty => (None, format!("{detail}, asked for by a third party")),
+        };
         tracing::error!(%tenant, rule, "not recorded: {detail}; look at the log of the switch and of the media server");
         let findings = vec![Finding { kind: Kind::Missing, detail }];
-        self.day.add(Entry { time: now.to_string(), recording: None, rule: Some(rule), tenant: tenant.to_string(), findings });
+        self.day.add(Entry { time: now.to_string(), recording: None, rule, tenant: tenant.to_string(), findings });
         self.is_dirty = true;
     }
 
@@ -152,9 +158,9 @@ impl Daemon {
         totals.failed += u64::from(is_wrong);
     }
 
-    /// The switch's side misses a recording that a rule wants.
-    pub(super) fn miss(&mut self, now: Now, rule: String, tenant: &TenantId, detail: String) {
-        self.assurer.miss(now.wall, rule, tenant, detail);
+    /// The switch's side misses a recording that somebody wants.
+    pub(super) fn miss(&mut self, now: Now, by: By, tenant: &TenantId, detail: String) {
+        self.assurer.miss(now.wall, by, tenant, detail);
     }
 
     pub(super) fn keep_report(&mut self, now: Now) {

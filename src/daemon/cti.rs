@@ -4,12 +4,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::clock::Now;
 use crate::config::Config;
 use crate::cti::hub::Tls;
-use crate::cti::{Address, Command, Event, RecordingFacts, Services, TServer, Whose, Wish};
+use crate::cti::{Address, Command, Event, RecordingFacts, Services, Settings, TServer, Whose, Wish};
 use crate::model::{Channel, Recording, RecordingNo, Stage, TenantId};
-use crate::web::driver::calls::{Ask, Asked, Outcome};
+use crate::web::driver::Ask;
+use crate::web::driver::calls::{self, Asked, Outcome};
+use crate::web::driver::explain::{self, About};
+
+use crate::{geo, rules};
 
 use super::Daemon;
 
@@ -26,7 +32,7 @@ impl Daemon {
         match event {
             Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
             Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
-            Event::Missed { rule, tenant, detail } => self.miss(now, rule, &tenant, detail),
+            Event::Missed { by, tenant, detail } => self.miss(now, by, &tenant, detail),
             Event::Connected { place, facts } => {
                 if let Some((side, rule)) = self.judge.wants(&facts) {
                     self.cti.tell(Command::Ask { place, side, rule });
@@ -37,6 +43,19 @@ impl Daemon {
 
     /// Somebody asks over HTTP.
     pub(super) fn on_ask(&mut self, now: Now, ask: Ask) {
+        match ask {
+            Ask::Call(ask) => self.on_call_asked(now, ask),
+            Ask::Explain(explain::Ask { about, pairs, answer }) => {
+                let said = match about {
+                    About::Geo => geo::Question::read(pairs).and_then(|question| question.answer()).map(|answer| answer.json),
+                    About::Rules => rules::Question::read(pairs).map(|question| json!(self.judge.explain(now, question))),
+                };
+                let _ = answer.send(said); // who asked may have gone
+            }
+        }
+    }
+
+    fn on_call_asked(&mut self, now: Now, ask: calls::Ask) {
         let wish = match ask.asked {
             Asked::Pause { .. } => Wish::Pause,
             Asked::Resume => Wish::Resume,
@@ -104,13 +123,14 @@ fn owner(config: &Config, tserver: &crate::config::TServer) -> TenantId {
     owner.map_or_else(TenantId::default_tenant, |tenant| tenant.id.clone())
 }
 
-/// The switch's numbers of what it is asked for.
-pub(super) fn settings(config: &Config) -> Services {
+/// How the switch is asked, and when what it was asked for is missing.
+pub(super) fn settings(config: &Config) -> Settings {
     let control = &config.control;
-    Services {
+    let services = Services {
         start: control.start_service,
         stop: control.stop_service,
         pause: control.pause_service,
         resume: control.resume_service,
-    }
+    };
+    Settings { services, missing_after: control.missing_after }
 }

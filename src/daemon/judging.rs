@@ -8,7 +8,7 @@ use crate::cti::{Cti, SessionFacts, Whose};
 use crate::model::recording::Ruling;
 use crate::model::{CallFacts, RecordingId, Side, TenantId};
 use crate::recording::{Declined, Placement};
-use crate::rules::{Action, Rules};
+use crate::rules::{Action, Decision, Question, Rules};
 use crate::session::Session;
 use crate::tenants::{Directory, Dn, Switch, Tenant};
 
@@ -49,6 +49,11 @@ impl Judge {
     pub(super) fn wants(&self, facts: &CallFacts) -> Option<(Side, String)> {
         let (rule, action) = self.decide(facts)?;
         action.record.audio().then(|| (action.side.unwrap_or(Side::Source), rule))
+    }
+
+    /// Which rule counts for a described call, and why.
+    pub(super) fn explain(&self, now: Now, question: Question) -> Decision {
+        self.rules.decide(&question.facts(now.wall, |switch| self.directory.owner(switch).cloned()))
     }
 
     /// Switches whose calls nobody tells of.

@@ -163,7 +163,7 @@ struct Daemon {
     cti: Cti,
     cti_events: mpsc::Receiver<crate::cti::Event>,
     teller: telling::Teller,
-    asked: mpsc::Receiver<web::driver::calls::Ask>,
+    asked: mpsc::Receiver<web::driver::Ask>,
     /// The process that plays on the loudspeaker.
     tone_sidecar: watch::Receiver<tones::driver::sidecar::Sidecar>,
     /// What became of `[tone] audiosrc`; none: there is no such key.
@@ -418,7 +418,7 @@ pub fn tone_policy(config: &Config) -> tones::proof::Policy {
 async fn start_web(
     config: &Config,
     status: watch::Receiver<Status>,
-    asks: mpsc::Sender<web::driver::calls::Ask>,
+    asks: mpsc::Sender<web::driver::Ask>,
 ) -> Result<SocketAddr, Error> {
     let address = config.web.listen;
     let (bound, work) = web::driver::serve(address, status, asks).await.map_err(|source| Error::Web { address, source })?;

@@ -8,9 +8,11 @@
 //! | [`select`] | which geo-location counts: full-time, strategy, dynamic |
 //! | [`pools`] | which media servers and recorders serve it |
 //! | [`profile`] | which profile of the tenant is used |
+//! | [`question`] | a call described by names and values, and the whole answer: for command line and HTTP |
 
 pub mod pools;
 pub mod profile;
+pub mod question;
 pub mod select;
 
 #[cfg(test)]
@@ -18,4 +20,5 @@ mod tests;
 
 pub use pools::{Group, Served, serve};
 pub use profile::{Choice, Profile, choose};
+pub use question::{Answer, Question};
 pub use select::{Call, Dynamic, FullTime, Origin, Recorded, Selection, Selective};

@@ -162,10 +162,11 @@ impl Direction {
 }
 
 /// Whose side of a call is recorded: the extension `record` of a recording request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// The party that the request names.
+    #[default]
     Source,
     /// The party at the other end.
     Destination,

@@ -60,6 +60,8 @@ pub struct Options {
     pub record_route: bool,
     /// Our address; none: the one the system would use.
     pub local: Option<IpAddr>,
+    /// Stay awake between packets, so that each leaves at its time even where a sleep ends late: takes a core.
+    pub awake: bool,
     /// Folder for what a perfect recorder would have on each channel.
     pub dump: Option<PathBuf>,
 }
@@ -176,6 +178,7 @@ impl Options {
             digits: Digits::default(),
             record_route: false,
             local: None,
+            awake: false,
             dump: None,
         }
     }

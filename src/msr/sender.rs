@@ -1,7 +1,9 @@
-//! When each packet of thousands of streams is due: a timer wheel of one turn per packet time, in steps of one millisecond.
+//! When each packet of thousands of streams is due: a timer wheel of one turn per packet time, in steps of twenty microseconds,
+//! because the packets of a thousand phones come one by one: in bunches, a receiver that wakes for each would look cheap
+//! (docs/performance.md).
 //!
-//! A call gets the emptiest slot of the wheel, so that the calls are spread evenly over the packet time; all its streams share
-//! the slot and so the frames. A step's time is computed from the wheel's start, never from the step before: no drift. Steps
+//! A call gets the emptiest slot of the wheel, so that the calls are spread evenly over the packet time; its streams share the
+//! frames, each one step behind the one before. A step's time is computed from the wheel's start, never from the step before: no drift. Steps
 //! that were missed are made up for at once.
 
 use std::collections::BTreeMap;
@@ -12,12 +14,12 @@ use crate::model::MonoTime;
 
 use super::stream::{Counters, Stream};
 
-/// Length of a step.
-const STEP_US: u64 = 1_000;
+/// Length of a step: the time between two packets of a thousand streams.
+const STEP_US: u64 = 20;
 /// A packet sent this much behind its time counts as late: a quarter of the usual packet time.
 pub const LATE: Duration = Duration::from_millis(5);
 /// Time between two sender reports (RFC 3550 §6.2: five seconds at least).
-const REPORT_EVERY_MS: u64 = 5_000;
+const REPORT_EVERY_US: u64 = 5_000_000;
 
 /// A call, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +53,7 @@ pub struct Sender {
     start: MonoTime,
     /// The next step to do.
     next_step: u64,
-    /// Streams by slot; their number is the packet time in milliseconds.
+    /// Streams by slot; all slots together are a packet time.
     slots: Vec<Vec<StreamNo>>,
     calls: BTreeMap<CallNo, Timeline>,
     streams: BTreeMap<StreamNo, Running>,
@@ -62,14 +64,17 @@ pub struct Sender {
 /// Where a call's frames lie among the steps.
 #[derive(Clone, Copy, Debug)]
 struct Timeline {
-    slot: usize,
     first_step: u64,
+    /// Streams that have begun.
+    begun: u64,
+    /// Streams that are being sent.
     streams: u32,
 }
 
 #[derive(Debug)]
 struct Running {
     call: CallNo,
+    slot: usize,
     stream: Stream,
     /// The frame in which it ends.
     end: u64,
@@ -79,7 +84,7 @@ struct Running {
 impl Sender {
     /// A wheel that begins to turn at `start`, for streams of `ptime_ms` per packet.
     pub fn new(start: MonoTime, ptime_ms: u8) -> Sender {
-        let slots = vec![Vec::new(); usize::from(ptime_ms.max(1))];
+        let slots = vec![Vec::new(); usize::from(ptime_ms.max(1)) * (1_000 / STEP_US) as usize];
         let (calls, streams) = (BTreeMap::new(), BTreeMap::new());
         Sender { start, next_step: 0, slots, calls, streams, late: 0, scratch: Vec::new() }
     }
@@ -91,9 +96,11 @@ impl Sender {
             self.next_step = present; // steps in which nothing was to be sent are not made up for
         }
         let timeline = self.calls.entry(call).or_insert_with(|| Timeline::from(present, &self.slots));
+        let slot = ((timeline.first_step + timeline.begun) % self.slots.len() as u64) as usize; // below len()
+        timeline.begun += 1;
         timeline.streams += 1;
-        self.slots[timeline.slot].push(no);
-        self.streams.insert(no, Running { call, stream, end, started: false });
+        self.slots[slot].push(no);
+        self.streams.insert(no, Running { call, slot, stream, end, started: false });
     }
 
     /// Stops the packets of a stream for a while. Unknown and finished streams are none of its business, here as below.
@@ -113,10 +120,11 @@ impl Sender {
 
     /// Ends a stream before its time.
     pub fn stop(&mut self, now: Now, no: StreamNo, out: &mut impl FnMut(StreamNo, Output<'_>)) {
-        let Some(Running { call, mut stream, started, .. }) = self.streams.remove(&no) else { return };
+        let Some(Running { call, slot, mut stream, started, .. }) = self.streams.remove(&no) else { return };
         stream.flush(&mut self.scratch);
         self.scratch.drain(..).for_each(|datagram| out(no, Output::Rtp(&datagram)));
-        if let Some(timeline) = self.leave(call, no).filter(|_| started && stream.setup().goodbye) {
+        self.slots[slot].retain(|other| *other != no);
+        if let Some(timeline) = self.leave(call).filter(|_| started && stream.setup().goodbye) {
             let (frame, late) = self.position(timeline, now.mono);
             out(no, Output::Rtcp(&stream.report(now, frame, late).goodbye(&stream.setup().cname)));
         }
@@ -161,17 +169,16 @@ impl Sender {
         self.scratch.drain(..).for_each(|datagram| out(no, Output::Rtp(&datagram)));
         out(no, Output::Heard { frame, codes: running.stream.heard() });
         let first = !std::mem::replace(&mut running.started, true);
-        if first || frame.is_multiple_of((REPORT_EVERY_MS / turn).max(1)) {
+        if first || frame.is_multiple_of((REPORT_EVERY_US / (turn * STEP_US)).max(1)) {
             out(no, Output::Rtcp(&running.stream.report(now, frame, late).to_bytes(&running.stream.setup().cname)));
         }
     }
 
-    /// Takes a stream out of its slot, and its call from the list when it was the last one.
-    fn leave(&mut self, call: CallNo, no: StreamNo) -> Option<Timeline> {
+    /// Takes a stream from its call, and the call from the list when it was the last one.
+    fn leave(&mut self, call: CallNo) -> Option<Timeline> {
         let timeline = self.calls.get_mut(&call)?;
         timeline.streams = timeline.streams.saturating_sub(1);
         let left = *timeline;
-        self.slots[left.slot].retain(|other| *other != no);
         if left.streams == 0 {
             self.calls.remove(&call);
         }
@@ -201,8 +208,7 @@ impl Timeline {
         let turn = slots.len() as u64;
         // Looked at in the order of time, so that an idle wheel starts at once.
         let emptiest = (present..present + turn).min_by_key(|step| slots[(step % turn) as usize].len());
-        let first_step = emptiest.unwrap_or(present);
-        Timeline { slot: (first_step % turn) as usize, first_step, streams: 0 }
+        Timeline { first_step: emptiest.unwrap_or(present), begun: 0, streams: 0 }
     }
 }
 
@@ -280,9 +286,9 @@ mod tests {
     fn packets_leave_on_the_grid_until_the_end() {
         let mut sender = Sender::new(MonoTime(500), 20);
         assert_eq!(sender.next_due(), None);
-        sender.start(MonoTime(10_700), CallNo(0), StreamNo(0), stream(0), 3);
+        sender.start(MonoTime(10_705), CallNo(0), StreamNo(0), stream(0), 3);
         let seen = play(&mut sender, u64::MAX);
-        assert_eq!(packets(&seen, 0), [(11_500, 0), (31_500, 160), (51_500, 320)]);
+        assert_eq!(packets(&seen, 0), [(10_720, 0), (30_720, 160), (50_720, 320)]);
         assert_eq!(seen.iter().filter(|s| matches!(s, Seen::Rtcp(..))).count(), 2, "a report and a goodbye");
         assert_eq!(seen.last(), Some(&Seen::Finished));
         assert_eq!((sender.next_due(), sender.late(), sender.calls.len()), (None, 0, 0));
@@ -291,7 +297,7 @@ mod tests {
     #[test]
     fn calls_are_spread_over_the_packet_time_and_legs_share_their_frames() {
         let mut sender = Sender::new(MonoTime(0), 20);
-        for call in 0..40 {
+        for call in 0..2_000 {
             sender.start(MonoTime(0), CallNo(call), StreamNo(2 * call), stream(0), 50);
         }
         assert!(sender.slots.iter().all(|slot| slot.len() == 2));
@@ -299,7 +305,8 @@ mod tests {
         sender.start(MonoTime(401_234), CallNo(7), StreamNo(15), stream(0), 50);
         let seen = play(&mut sender, 2_000_000);
         let (first, second) = (packets(&seen, 14), packets(&seen, 15));
-        assert_eq!(first, second, "the same frames at the same times");
+        let behind: Vec<_> = first.iter().map(|(at, timestamp)| (at + STEP_US, *timestamp)).collect();
+        assert_eq!(behind[behind.len() - second.len()..], second, "the same frames, a step later");
         assert_eq!(second.last().unwrap().1, 49 * 160);
     }
 

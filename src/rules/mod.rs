@@ -9,9 +9,11 @@
 //! | [`calendar`] | days and hours, in a time zone |
 //! | [`decide`] | the first rule that matches, and why the others do not |
 //! | [`reach`] | rules that can never match |
+//! | [`question`] | a call described by names and values: for command line and HTTP |
 
 pub mod calendar;
 pub mod decide;
+pub mod question;
 pub mod reach;
 pub mod rule;
 
@@ -20,5 +22,6 @@ mod tests;
 
 pub use calendar::{Calendar, DateRange, Hours};
 pub use decide::{Decision, Mismatch, Rules, Step};
+pub use question::Question;
 pub use reach::{Unreachable, unreachable};
 pub use rule::{Action, Condition, Record, Rule};

@@ -14,12 +14,22 @@ use tokio::sync::{mpsc, watch};
 use super::{Status, metrics, page};
 
 pub mod calls;
+pub mod explain;
+
+/// What the page's users ask of the daemon.
+#[derive(Debug)]
+pub enum Ask {
+    /// To do something with a call.
+    Call(calls::Ask),
+    /// To say what it would do with one.
+    Explain(explain::Ask),
+}
 
 /// Listens on `address`; gives the bound address and the server's work, to be spawned.
 pub async fn serve(
     address: SocketAddr,
     status: watch::Receiver<Status>,
-    asks: mpsc::Sender<calls::Ask>,
+    asks: mpsc::Sender<Ask>,
 ) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>>)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
@@ -27,8 +37,12 @@ pub async fn serve(
     Ok((bound, work))
 }
 
-fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<calls::Ask>) -> Router {
-    let control = Router::new().route("/api/v1/calls/{id}/{verb}", post(calls::ask)).with_state(asks);
+fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
+    let control = Router::new()
+        .route("/api/v1/calls/{id}/{verb}", post(calls::ask))
+        .route("/api/v1/geo/explain", get(explain::geo))
+        .route("/api/v1/rules/explain", get(explain::rules))
+        .with_state(asks);
     Router::new()
         .route("/", get(async |State(status): Shared| html(page::html(&status.borrow()))))
         .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], page::STYLE)))

@@ -7,7 +7,7 @@
 //! | [`status`] | what is shown, as one value |
 //! | [`page`] | the status page |
 //! | [`metrics`] | the same for Prometheus |
-//! | [`driver`] | the HTTP server; below it what is asked of calls |
+//! | [`driver`] | the HTTP server; below it what is asked of calls, and what is explained |
 
 pub mod driver;
 pub mod metrics;

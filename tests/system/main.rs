@@ -6,6 +6,7 @@
 
 mod control;
 mod conversations;
+mod cti;
 mod demo;
 mod devices;
 mod disk;

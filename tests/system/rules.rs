@@ -99,6 +99,17 @@ fn new_rules_are_in_force_after_sighup() {
 }
 
 #[test]
+fn the_rules_in_force_are_explained_over_http() {
+    let site = Site::start_with(&rule("extensions", "switch = [\"hq\"]\ndirection = [\"inbound\"]"));
+    let explain =
+        |query: &str| -> Value { serde_json::from_str(&site.get(&format!("/api/v1/rules/explain?{query}")).1).unwrap() };
+    assert_eq!(explain("switch=hq&direction=inbound&attached=a%3Db")["rule"], "extensions");
+    let other = explain("switch=hq&direction=outbound");
+    assert_eq!((&other["rule"], &other["steps"][0]["failed"]["condition"]), (&Value::Null, &"direction".into()));
+    assert_eq!(explain("direction=up")["status"], 400);
+}
+
+#[test]
 fn a_file_with_an_error_is_refused_as_a_whole() {
     let site = Site::start_with(&rule("before", "retention_class = \"short\""));
     let broken = rule("after", "retention_class = \"long\"") + "[[rule]]\nname = \"broken\"\ndn = [\"7049-7001\"]\n";

@@ -52,7 +52,7 @@ pub(super) struct Limit {
 }
 
 pub(super) async fn ask(
-    State(asks): State<mpsc::Sender<Ask>>,
+    State(asks): State<mpsc::Sender<super::Ask>>,
     Path((id, verb)): Path<(String, String)>,
     Query(limit): Query<Limit>,
     headers: HeaderMap,
@@ -67,7 +67,7 @@ pub(super) async fn ask(
         return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
     }
     let (answer, answered) = oneshot::channel();
-    if asks.try_send(Ask { id: id.clone(), asked, answer }).is_err() {
+    if asks.try_send(super::Ask::Call(Ask { id: id.clone(), asked, answer })).is_err() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the box is busy; try again");
     }
     match answered.await {
@@ -91,7 +91,7 @@ fn is_own_page(headers: &HeaderMap) -> bool {
     authority.is_some() && authority == headers.get(header::HOST).and_then(|host| host.to_str().ok())
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail});
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }

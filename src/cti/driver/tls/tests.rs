@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::cti::hub::{Address, Tls};
-use crate::cti::{Cti, LinkState, Services, TServer};
+use crate::cti::{Cti, LinkState, Services, Settings, TServer};
 use crate::model::{DnType, SwitchId, TenantId};
 
 /// A CA, and the file that it is in.
@@ -68,7 +68,7 @@ async fn state(address: SocketAddr, tls: Option<Tls>, is_it: fn(&LinkState) -> b
         dns: vec![("7001".into(), DnType::Extension)],
     };
     let services = Services { start: 1, stop: 2, pause: 3, resume: 4 };
-    let (cti, _events) = Cti::start(vec![tserver], services);
+    let (cti, _events) = Cti::start(vec![tserver], Settings { services, missing_after: Duration::from_secs(20) });
     for _ in 0..2_000 {
         if let Some(state) = cti.links().into_iter().find(is_it) {
             return state;
