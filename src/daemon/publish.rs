@@ -1,6 +1,7 @@
 //! The state of the box for page, metrics and peers: what is counted, what is wrong, whether calls are taken.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamK
 use crate::sip::Availability;
 use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
-use crate::web::Status;
 use crate::web::status::{Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
+use crate::web::view::RecordingView;
+use crate::web::{self, Status};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -56,7 +58,7 @@ pub(super) struct Ledger {
     pub(super) full: bool,
     targets: BTreeMap<String, Target>,
     waiting: BTreeSet<RecordingNo>,
-    recent: VecDeque<Recording>,
+    recent: VecDeque<(RecordingNo, RecordingView)>,
     /// The latest counters of each open stream; those of closed ones are in the totals.
     open_streams: BTreeMap<StreamKey, LegCounters>,
 }
@@ -86,9 +88,9 @@ impl Ledger {
             Stage::Ended | Stage::Finished => drop(self.waiting.insert(recording.no)),
             Stage::Delivered | Stage::Released => drop(self.waiting.remove(&recording.no)),
         }
-        self.recent.retain(|known| known.no != recording.no);
-        let newer = self.recent.iter().take_while(|known| known.no > recording.no).count();
-        self.recent.insert(newer, Recording { notes: Vec::new(), ..recording.clone() });
+        self.recent.retain(|(known, _)| *known != recording.no);
+        let newer = self.recent.iter().take_while(|(known, _)| *known > recording.no).count();
+        self.recent.insert(newer, (recording.no, RecordingView::from(recording)));
         self.recent.truncate(RECENT);
     }
 
@@ -165,8 +167,9 @@ impl Daemon {
             target.set_aside = standing.set_aside;
         }
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
+        let host = self.host.borrow().clone();
         let tone_sidecar = tone_sidecar(&self.tone_sidecar.borrow());
-        let status = Status {
+        let mut status = Status {
             site: self.config.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             time: now.wall,
@@ -174,8 +177,11 @@ impl Daemon {
             refusing: self.refusing(),
             running: self.calls.running(),
             waiting: self.ledger.waiting.len(),
-            calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
-            recent: self.ledger.recent.iter().cloned().collect(),
+            alarms: Vec::new(),
+            calls: calls.map(RecordingView::from).collect(),
+            recent: self.ledger.recent.iter().map(|(_, view)| view.clone()).collect(),
+            host,
+            history: Arc::clone(&self.history),
             tone_source: self.tone_source(),
             tone_sidecar,
             assurance: self.assurance(),
@@ -185,6 +191,13 @@ impl Daemon {
             unmonitorable: self.judge.unmonitorable(),
             tservers: self.cti.links().into_iter().map(tserver).collect(),
         };
+        if self.history.is_due(now.mono, &status) {
+            Arc::make_mut(&mut self.history).add(now.mono, &status);
+            status.history = Arc::clone(&self.history);
+        }
+        let disk = &mut status.disk;
+        disk.lasts_hours = self.history.disk_lasts_hours(disk.free_bytes, disk.floor_bytes);
+        status.alarms = web::alarms::of(&status);
         self.teller.look(now, &status);
         self.status.send_replace(status);
     }
