@@ -148,7 +148,7 @@ mod tests {
         status.host.temperature_c = Some(91.0);
         status.refusing = Some("the disk is full".into());
         let alarms = of(&status);
-        assert_eq!(alarms.len(), 10);
+        assert_eq!(alarms.len(), 11);
         assert!(alarms.iter().all(|alarm| !alarm.todo.is_empty()));
         assert_eq!(alarms.iter().filter(|alarm| alarm.severity == Severity::Critical).count(), 2);
         assert_eq!(alarms[0].what, "New calls are refused: the disk is full");

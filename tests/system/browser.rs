@@ -40,7 +40,7 @@ impl Browser {
         let port = lines.find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok());
         std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
-        let mut browser = Browser { driver, port: port.unwrap(), session: String::new(), profile: profile };
+        let mut browser = Browser { driver, port: port.unwrap(), session: String::new(), profile };
         let data = format!("--user-data-dir={}", browser.profile.path().display());
         let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &data];
         let options = json!({"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}});
