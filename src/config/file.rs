@@ -162,6 +162,7 @@ pub(super) struct Events {
 pub(super) struct Control {
     pub(super) pause_limit: Key<Duration>,
     pub(super) missing_after: Key<Duration>,
+    pub(super) mask_digits: Option<Spanned<bool>>,
     pub(super) start_service: Option<Spanned<u64>>,
     pub(super) stop_service: Option<Spanned<u64>>,
     pub(super) pause_service: Option<Spanned<u64>>,

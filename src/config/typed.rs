@@ -336,6 +336,8 @@ pub struct Control {
     /// A party that is to be recorded and is not after so long is missing.
     #[serde(serialize_with = "show_duration")]
     pub missing_after: Duration,
+    /// Which keys a party presses is not kept, nor audio at that moment.
+    pub mask_digits: bool,
     /// The switch's number for starting a recording (GSIP_RECORD_START).
     pub start_service: u64,
     /// For stopping one.

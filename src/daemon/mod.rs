@@ -336,7 +336,7 @@ fn start_media(
     let settings = rtp::Config {
         address: config.rtp.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         ports: config.rtp.ports.0.clone(),
-        latch: config.rtp.source == Source::Latch,
+        manner: rtp::Manner { latch: config.rtp.source == Source::Latch, mask_digits: config.control.mask_digits },
         pool_blocks: 2 * max_recordings(config) * BLOCKS_PER_STREAM,
     };
     let spool = spool.sender();

@@ -23,7 +23,7 @@ use nearend::model::{
 use nearend::recording::{Action, Calls, Declined, Opening, Placement, SessionKey, Surroundings};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
 use nearend::session::Session;
 use nearend::spool::disk::{Disk, Failure};
 use nearend::spool::{self, Reader, Recovered, Writer};
@@ -148,7 +148,7 @@ impl Surroundings for Outside<'_> {
             anchor: opening.anchor,
         };
         let next_report = self.now.mono.after(Duration::from_secs(1));
-        let open = Open { stream: Stream::new(&spec, false), port, socket: Vec::new(), closing: false, next_report };
+        let open = Open { stream: Stream::new(&spec, Manner::default()), port, socket: Vec::new(), closing: false, next_report };
         self.streams.insert(opening.key, open);
         Ok(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port)))
     }
