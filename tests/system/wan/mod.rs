@@ -1,5 +1,6 @@
 //! The forwarder over a bad WAN to real servers: everything arrives once, as it was, whatever lies between.
 
+mod faults;
 mod proxy;
 mod s3;
 mod s3_target;
