@@ -45,6 +45,7 @@ impl Daemon {
     pub(super) fn on_ask(&mut self, now: Now, ask: Ask) {
         match ask {
             Ask::Call(ask) => self.on_call_asked(now, ask),
+            Ask::Recording(ask) => self.on_recording_asked(ask),
             Ask::Explain(explain::Ask { about, pairs, answer }) => {
                 let said = match about {
                     About::Geo => geo::Question::read(pairs).and_then(|question| question.answer()).map(|answer| answer.json),

@@ -8,14 +8,18 @@ use crate::assurance::Kind;
 use crate::clock::Now;
 use crate::cti::LinkState;
 use crate::cti::link::Counters;
-use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
+use crate::model::recording::SetAside;
+use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::tones::source::State;
 use crate::web::Status;
-use crate::web::status::{Assurance, Disk, Medium, TServer, Target, ToneSource, Totals};
+use crate::web::status::{Aside, Assurance, Disk, Medium, TServer, Target, ToneSource, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
+
+/// Recordings that are set aside that the page shows; `nearend recordings ls --set-aside` lists all.
+const ASIDE: usize = 100;
 
 /// Ended recordings that the page shows.
 pub(super) const RECENT: usize = 20;
@@ -55,6 +59,8 @@ pub(super) struct Ledger {
     pub(super) full: bool,
     targets: BTreeMap<String, Target>,
     waiting: BTreeSet<RecordingNo>,
+    /// Recordings that a target will not take, the newest of them.
+    aside: BTreeMap<RecordingNo, (RecordingId, Vec<SetAside>)>,
     recent: VecDeque<Recording>,
     /// The latest counters of each open stream; those of closed ones are in the totals.
     open_streams: BTreeMap<StreamKey, LegCounters>,
@@ -84,6 +90,13 @@ impl Ledger {
             Stage::Recording => return,
             Stage::Ended | Stage::Finished => drop(self.waiting.insert(recording.no)),
             Stage::Delivered | Stage::Released => drop(self.waiting.remove(&recording.no)),
+        }
+        self.aside.remove(&recording.no);
+        if recording.stage == Stage::Finished && !recording.set_aside.is_empty() {
+            self.aside.insert(recording.no, (recording.id.clone(), recording.set_aside.clone()));
+            while self.aside.len() > ASIDE {
+                self.aside.pop_first();
+            }
         }
         self.recent.retain(|known| known.no != recording.no);
         let newer = self.recent.iter().take_while(|known| known.no > recording.no).count();
@@ -176,6 +189,7 @@ impl Daemon {
             recent: self.ledger.recent.iter().cloned().collect(),
             tone_source: self.tone_source(),
             assurance: self.assurance(),
+            aside: self.ledger.aside.values().rev().cloned().flat_map(aside).collect(),
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
@@ -246,6 +260,11 @@ impl Daemon {
             ..self.ledger.totals.clone()
         }
     }
+}
+
+fn aside((recording, targets): (RecordingId, Vec<SetAside>)) -> impl Iterator<Item = Aside> {
+    let aside = move |SetAside { target, time, why }| Aside { recording: recording.to_string(), target, since: time, why };
+    targets.into_iter().map(aside)
 }
 
 fn tserver(link: LinkState) -> (String, TServer) {

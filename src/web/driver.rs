@@ -15,12 +15,15 @@ use super::{Status, metrics, page};
 
 pub mod calls;
 pub mod explain;
+pub mod recordings;
 
 /// What the page's users ask of the daemon.
 #[derive(Debug)]
 pub enum Ask {
     /// To do something with a call.
     Call(calls::Ask),
+    /// To do something with a recording that waits to be delivered.
+    Recording(recordings::Ask),
     /// To say what it would do with one.
     Explain(explain::Ask),
 }
@@ -40,6 +43,7 @@ pub async fn serve(
 fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
     let control = Router::new()
         .route("/api/v1/calls/{id}/{verb}", post(calls::ask))
+        .route("/api/v1/recordings/{id}/{verb}", post(recordings::ask))
         .route("/api/v1/geo/explain", get(explain::geo))
         .route("/api/v1/rules/explain", get(explain::rules))
         .with_state(asks);

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use crate::model::{Flag, Recording, WallTime};
 
 use super::Status;
+use super::status::Aside;
 
 /// The style sheet, served beside the page so that the content security policy can forbid inline styles.
 pub const STYLE: &str = include_str!("style.css");
@@ -26,6 +27,7 @@ pub fn html(status: &Status) -> String {
     );
     let _ = verdict(&mut page, status);
     let _ = facts(&mut page, status);
+    let _ = aside(&mut page, status);
     let _ = recordings(&mut page, "Calls now", "No call is being recorded.", &status.calls);
     let _ = recordings(&mut page, "Latest recordings", "Nothing has been recorded since the start.", &status.recent);
     page.push_str(
@@ -68,7 +70,7 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
     for (name, target) in status.targets.iter().filter(|(_, target)| target.set_aside > 0) {
         write!(
             page,
-            "<p class=warn role=alert>Target {}: {} recordings are set aside; the log says why, they stay on this box</p>",
+            "<p class=warn role=alert>Target {}: {} recordings are set aside; they stay on this box until somebody has them tried again</p>",
             Text(name),
             target.set_aside
         )?;
@@ -99,6 +101,22 @@ fn facts(page: &mut String, status: &Status) -> std::fmt::Result {
         write!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
     }
     page.push_str("</dl>");
+    Ok(())
+}
+
+/// What targets will not take; nothing when there is nothing.
+fn aside(page: &mut String, status: &Status) -> std::fmt::Result {
+    if status.aside.is_empty() {
+        return Ok(());
+    }
+    page.push_str(
+        "<section><h2>Set aside</h2><div class=scroll><table><thead><tr><th>Recording<th>Target<th>Since (UTC)<th>Why</tr></thead><tbody>",
+    );
+    for Aside { recording, target, since, why } in &status.aside {
+        let (recording, target, since, why) = (Text(recording), Text(target), seconds(*since), Text(why));
+        write!(page, "<tr><td>{recording}<td>{target}<td>{since}<td>{why}</tr>")?;
+    }
+    page.push_str("</tbody></table></div></section>");
     Ok(())
 }
 
@@ -227,6 +245,15 @@ mod tests {
         status.tone_source = Some(crate::web::status::ToneSource { state: "slow", ..Default::default() });
         assert!(html(&status).contains("(slow)"));
         assert!(html(&status).contains("role=alert>Recording tone: 2 recordings of today"));
+    }
+
+    #[test]
+    fn what_is_set_aside_is_listed_with_its_reason() {
+        let mut status = Status::default();
+        assert!(!html(&status).contains("<h2>Set aside"));
+        let (recording, target, why) = ("01ABC".into(), "dc".into(), "413 <raise the limit>".into());
+        status.aside.push(Aside { recording, target, since: WallTime(0), why });
+        assert!(html(&status).contains("<tr><td>01ABC<td>dc<td>1970-01-01 00:00:00<td>413 &lt;raise the limit&gt;</tr>"));
     }
 
     #[test]

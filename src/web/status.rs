@@ -32,6 +32,8 @@ pub struct Status {
     /// The latest that are over, newest first.
     #[serde(skip)]
     pub recent: Vec<Recording>,
+    /// What targets will not take, the newest first.
+    pub aside: Vec<Aside>,
     /// Today's recordings against what they should be.
     pub assurance: Assurance,
     /// The tone that the media servers are configured with; none: the box is not told which.
@@ -46,6 +48,21 @@ pub struct Status {
     pub unmonitorable: Vec<String>,
     /// Each T-Server by name.
     pub tservers: BTreeMap<String, TServer>,
+}
+
+/// A recording that a target will not take.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Aside {
+    /// Its id.
+    pub recording: String,
+    /// Name of the target.
+    pub target: String,
+    /// Since when.
+    #[serde(serialize_with = "iso_8601")]
+    pub since: WallTime,
+    /// What it says, and what to do.
+    pub why: String,
 }
 
 /// Today's recordings (UTC) against what they should be.

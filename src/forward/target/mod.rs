@@ -123,7 +123,7 @@ pub enum DeliveryError {
         what: &'static str,
     },
     /// Another content has the name already; nothing is ever overwritten.
-    #[error("{path} exists with another content and is not overwritten; move it away and restart", path = .path.display())]
+    #[error("{path} exists with another content and is not overwritten; move it away and have it tried again", path = .path.display())]
     Conflict {
         /// Which file.
         path: PathBuf,
@@ -169,6 +169,8 @@ pub enum Verdict {
     Later(Duration),
     /// The same, and it says nothing of the recording: the way, or a server that has too much to do.
     Blameless(Duration),
+    /// The same; the connection was there and broke, or nothing moved on it any more. It may have been the recording after all.
+    Broken,
     /// The target takes nothing before somebody has changed something: access, bucket, certificate.
     Refused,
     /// This recording will never work there as it is; others may.
@@ -182,6 +184,7 @@ impl DeliveryError {
             DeliveryError::Changed { .. } | DeliveryError::Conflict { .. } => Verdict::Never,
             DeliveryError::Secret { .. } => Verdict::Refused,
             DeliveryError::Answered { answer, .. } => answer.verdict(),
+            DeliveryError::Link { error, .. } if error.is_broken() => Verdict::Broken,
             DeliveryError::Link { .. } | DeliveryError::Unreachable { .. } => Verdict::Blameless(Duration::ZERO),
             _ => Verdict::Later(Duration::ZERO),
         }
