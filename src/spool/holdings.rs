@@ -131,6 +131,12 @@ impl Holdings {
         }
     }
 
+    /// The last description of a recording is damaged; this one counts in its place.
+    pub fn set_described(&mut self, no: RecordingNo, segment: SegmentNo, place: &Place) {
+        let Some(traces) = self.recordings.get_mut(&no) else { return };
+        traces.described = Some(Described { segment, offset: place.offset, bytes: u64::from(place.len) });
+    }
+
     /// What the ledger must say of a recording, as far as the segments tell.
     pub fn row(&self, no: RecordingNo) -> Option<Row> {
         let traces = self.recordings.get(&no)?;

@@ -86,9 +86,22 @@ pub struct Keyring {
     is_unsaved: bool,
 }
 
+/// A key takes its own length only; one that is ready for work is ten times as long.
 struct Entry {
     stored: [u8; ENTRY_BYTES],
-    key: SealingKey,
+    secret: Secret,
+}
+
+/// A recording's key.
+struct Secret {
+    algorithm: Algorithm,
+    bytes: [u8; KEY_BYTES],
+}
+
+impl Secret {
+    fn key(&self) -> SealingKey {
+        SealingKey::new(self.algorithm, &self.bytes)
+    }
 }
 
 impl Keyring {
@@ -98,8 +111,8 @@ impl Keyring {
         let copies = names.each_ref().map(|name| image(disk, name));
         let mut entries = BTreeMap::new();
         for stored in copies.iter().flat_map(|copy| stored(copy)) {
-            if let Some((no, key)) = unwrapped(&wrapping, stored) {
-                entries.entry(no).or_insert(Entry { stored: *stored, key });
+            if let Some((no, secret)) = unwrapped(&wrapping, stored) {
+                entries.entry(no).or_insert(Entry { stored: *stored, secret });
             }
         }
         let mut keyring = Keyring { names, wrapping, algorithm, entries, is_unsaved: false };
@@ -109,9 +122,14 @@ impl Keyring {
         keyring
     }
 
-    /// The key of a recording.
-    pub fn key(&self, no: RecordingNo) -> Option<&SealingKey> {
-        self.entries.get(&no).map(|entry| &entry.key)
+    /// Whether a recording has a key.
+    pub fn has(&self, no: RecordingNo) -> bool {
+        self.entries.contains_key(&no)
+    }
+
+    /// The key of a recording, ready for work.
+    pub fn key(&self, no: RecordingNo) -> Option<SealingKey> {
+        self.entries.get(&no).map(|entry| entry.secret.key())
     }
 
     /// Gives a recording a new key. Nothing that is sealed with it may be written before it is [saved](Keyring::save).
@@ -127,7 +145,7 @@ impl Keyring {
         stored.push(self.algorithm.code());
         self.wrapping.seal(&mut stored, 0, nonce, |out| out.extend_from_slice(&secret))?;
         let stored = *stored.first_chunk().expect("label, nonce, key and tag are ENTRY_BYTES");
-        self.entries.insert(no, Entry { stored, key: SealingKey::new(self.algorithm, &secret) });
+        self.entries.insert(no, Entry { stored, secret: Secret { algorithm: self.algorithm, bytes: secret } });
         self.is_unsaved = true;
         Ok(())
     }
@@ -147,7 +165,7 @@ impl Keyring {
                 self.destroy(no);
             }
         }
-        Ok(holdings.with_audio_to_keep().into_iter().filter(|no| self.key(*no).is_none()).collect())
+        Ok(holdings.with_audio_to_keep().into_iter().filter(|no| !self.has(*no)).collect())
     }
 
     /// Whether to save costs no more than a page for each file.
@@ -183,7 +201,7 @@ pub fn find(disk: &dyn Disk, box_key: &BoxKey, no: RecordingNo) -> Option<Sealin
     file_names(box_key.spool()).iter().find_map(|name| {
         let image = image(disk, name);
         let mut wanted = stored(&image).iter().filter(|entry| entry.starts_with(&no.0.to_be_bytes()));
-        wanted.find_map(|entry| unwrapped(&wrapping, entry)).map(|(_, key)| key)
+        wanted.find_map(|entry| unwrapped(&wrapping, entry)).map(|(_, secret)| secret.key())
     })
 }
 
@@ -202,10 +220,10 @@ fn stored(image: &[u8]) -> &[[u8; ENTRY_BYTES]] {
     image.strip_prefix(MAGIC).map(|entries| entries.as_chunks().0).unwrap_or_default()
 }
 
-fn unwrapped(wrapping: &SealingKey, stored: &[u8; ENTRY_BYTES]) -> Option<(RecordingNo, SealingKey)> {
+fn unwrapped(wrapping: &SealingKey, stored: &[u8; ENTRY_BYTES]) -> Option<(RecordingNo, Secret)> {
     let (label, payload) = stored.split_first_chunk::<LABEL_BYTES>()?;
-    let secret: [u8; KEY_BYTES] = wrapping.open(label, payload)?.try_into().ok()?;
+    let bytes: [u8; KEY_BYTES] = wrapping.open(label, payload)?.try_into().ok()?;
     let (no, code) = label.split_first_chunk::<8>()?;
     let algorithm = Algorithm::from_code(*code.first()?)?;
-    Some((RecordingNo(u64::from_be_bytes(*no)), SealingKey::new(algorithm, &secret)))
+    Some((RecordingNo(u64::from_be_bytes(*no)), Secret { algorithm, bytes }))
 }

@@ -1,15 +1,16 @@
-//! The ledger: what stands where in the segments, and every recording's latest description. Keys and values in sled.
+//! The ledger: what stands where in the segments, and the descriptions of recordings that are over. Keys and values in sled.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | `commits` | commit number | [`CommitIndex`], some bytes per record |
 //! | `rows` | number of a recording that is not released | [`Row`] and what [`Kept`] says |
 //! | `released` | number of one that is | [`Row`] |
-//! | `descriptions` | recording number | [`Recording`] as JSON, sealed as in the segments |
+//! | `descriptions` | number of a recording that is over | [`Recording`] as JSON, sealed as in the segments |
 //! | `ids` | recording id, blinded | recording number |
 //! | `meta` | `format`, `spool`, `unfinished` | the format; the spool id; present while it is being rebuilt |
 //!
-//! Released recordings and descriptions stand apart, so that a start reads neither (docs/decisions/0013).
+//! Released recordings and descriptions stand apart, so that a start reads neither; the description of a recording that runs stands in
+//! its segment alone (docs/decisions/0013, [`super::descriptions`]).
 //!
 //! Numbers are u64 in big-endian, so that sled's order is theirs. One thread writes; any may read. Nothing here is needed
 //! for good: [`super::recovery`] makes all of it anew from the segments.
@@ -20,14 +21,14 @@
 //! goes back to an older state of a page (3 of 200 trials with flipped bits), or takes what it does not give back (1 of 200).
 //! Recovery finds these out.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::{Bound, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::descriptions::in_segment;
 use super::index::CommitIndex;
 use super::retention::Kept;
 use super::scan::Place;
@@ -42,7 +43,7 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 const PAGE: usize = 64;
 
 /// Raised with every change of keys or values; a ledger of another format is rebuilt.
-const FORMAT: &[u8] = &[4];
+const FORMAT: &[u8] = &[5];
 
 /// A handle to the ledger; clones share it.
 #[derive(Clone)]
@@ -81,7 +82,7 @@ pub struct Described<'a> {
     pub recording: &'a Recording,
     /// What is known beside.
     pub row: Row,
-    /// The description as it was sealed.
+    /// The description as it was sealed; entered only when the recording is over.
     pub sealed: &'a [u8],
 }
 
@@ -227,7 +228,8 @@ impl Ledger {
             t.rows.remove(key)?;
             t.released.remove(key)?;
             let Some(value) = t.descriptions.remove(key)? else { return Ok(()) };
-            match self.opened(no, &value) {
+            let json = open_description(no, &value, &self.key.description_key(no)).unwrap_or_default();
+            match serde_json::from_slice::<Recording>(&json) {
                 Ok(recording) => t.ids.remove(self.key.blinded(&recording.id)).map(drop),
                 Err(_) => Ok(()), // an id that leads nowhere does no harm
             }
@@ -343,15 +345,6 @@ impl Ledger {
         Ok(value.and_then(|value| Some(split(&value)?.0)))
     }
 
-    /// The description of a recording.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn recording(&self, no: RecordingNo) -> io::Result<Option<Recording>> {
-        let value = self.with(|t| t.descriptions.get(no.0.to_be_bytes()))?;
-        value.map(|value| self.opened(no, &value)).transpose()
-    }
-
     /// The number of the recording that last came with this id.
     ///
     /// # Errors
@@ -361,7 +354,7 @@ impl Ledger {
         Ok(value.and_then(|value| number(&value)).map(RecordingNo))
     }
 
-    /// The description of a recording as it stands in the ledger: sealed, and perhaps one that this version cannot read.
+    /// The description of a recording that is over, as it was sealed; perhaps one that this version cannot read.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -370,24 +363,18 @@ impl Ledger {
         Ok(value.map(|sealed| sealed.to_vec()))
     }
 
-    /// Up to `limit` recordings, newest first, that are older than `before`. One that cannot be read is an item.
+    /// The numbers of up to `limit` recordings that are older than `before`, newest first.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn page(&self, before: Option<RecordingNo>, limit: usize) -> io::Result<Vec<(RecordingNo, io::Result<Recording>)>> {
+    pub fn numbers_before(&self, before: Option<RecordingNo>, limit: usize) -> io::Result<Vec<RecordingNo>> {
         let end = before.map_or(Bound::Unbounded, |no| Bound::Excluded(no.0.to_be_bytes()));
-        let range = (Bound::Unbounded, end);
-        let page: Vec<_> = self.with(|t| t.descriptions.range::<[u8; 8], _>(range).rev().take(limit).collect())?;
-        Ok(page.iter().filter_map(|(key, value)| number(key).map(RecordingNo).map(|no| (no, self.opened(no, value)))).collect())
-    }
-
-    fn opened(&self, no: RecordingNo, sealed: &[u8]) -> io::Result<Recording> {
-        let unreadable = |why: &dyn Display| {
-            io::Error::other(format!("the description of recording {no} cannot be read from the ledger: {why}"))
+        let newest = |tree: &sled::Tree| -> sled::Result<Vec<sled::IVec>> {
+            tree.range::<[u8; 8], _>((Bound::Unbounded, end)).keys().rev().take(limit).collect()
         };
-        let json = open_description(no, sealed, &self.key.description_key(no));
-        let json = json.ok_or_else(|| unreadable(&"it was sealed with another box.key, or is damaged"))?;
-        serde_json::from_slice(&json).map_err(|e| unreadable(&e))
+        let keys = self.with(|t| Ok([newest(&t.rows)?, newest(&t.released)?].concat()))?;
+        let numbers: BTreeSet<u64> = keys.iter().filter_map(|key| number(key)).collect();
+        Ok(numbers.into_iter().rev().take(limit).map(RecordingNo).collect())
     }
 
     fn with<T>(&self, work: impl FnOnce(&Trees) -> sled::Result<T>) -> io::Result<T> {
@@ -415,16 +402,20 @@ impl Trees {
     fn describe(&self, described: &Described<'_>, box_key: &BoxKey) -> sled::Result<()> {
         let Described { recording, row, sealed } = described;
         let key = recording.no.0.to_be_bytes();
-        if self.descriptions.insert(key, *sealed)?.is_none() {
-            self.ids.insert(box_key.blinded(&recording.id), &key)?;
+        if in_segment(*row).is_none() {
+            self.descriptions.insert(key, *sealed)?;
         }
-        if row.stage == Stage::Released {
+        let before = if row.stage == Stage::Released {
             self.released.insert(key, row.encode().as_slice())?;
-            self.rows.remove(key).map(drop)
+            self.rows.remove(key)?
         } else {
             let kept = Kept::of(recording, box_key).encode();
-            self.rows.insert(key, [row.encode().as_slice(), &kept].concat()).map(drop)
+            self.rows.insert(key, [row.encode().as_slice(), &kept].concat())?
+        };
+        if before.is_none() {
+            self.ids.insert(box_key.blinded(&recording.id), &key)?;
         }
+        Ok(())
     }
 
     fn amend(&self, no: RecordingNo, row: Row) -> sled::Result<()> {
@@ -554,7 +545,7 @@ mod tests {
         ledger.amend(RecordingNo(7), after).unwrap();
         ledger.amend(RecordingNo(8), after).unwrap();
         assert_eq!(ledger.rows().unwrap(), [(RecordingNo(7), after)].into());
-        assert_eq!(ledger.recording(RecordingNo(7)).unwrap(), Some(recording(7, Stage::Recording)));
+        assert!(ledger.sealed_description(RecordingNo(7)).unwrap().is_some(), "it was described without a place in a segment");
     }
 
     #[test]
@@ -566,8 +557,7 @@ mod tests {
         assert_eq!(ledger.find(&id).unwrap(), Some(RecordingNo(2)));
         ledger.forget_recording(RecordingNo(2)).unwrap();
         assert_eq!(ledger.find(&id).unwrap(), None);
-        let left: Vec<RecordingNo> = ledger.page(None, 9).unwrap().into_iter().map(|(no, _)| no).collect();
-        assert_eq!(left, [RecordingNo(3), RecordingNo(1)]);
+        assert_eq!(ledger.numbers_before(None, 9).unwrap(), [RecordingNo(3), RecordingNo(1)]);
     }
 
     #[test]
@@ -576,10 +566,7 @@ mod tests {
         let row = Row { stage: Stage::Ended, first_commit: 0, last_commit: 0, described_at: None };
         describe_as(&ledger, &recording(1, Stage::Ended), row, b"{\"later\":1}");
         describe(&ledger, &recording(2, Stage::Ended), row);
-        assert!(ledger.recording(RecordingNo(1)).is_err());
         assert!(ledger.sealed_description(RecordingNo(1)).unwrap().is_some());
-        let page = ledger.page(None, 9).unwrap();
-        assert!(page[0].1.is_ok() && page[1].1.is_err(), "the others are listed all the same");
         ledger.forget_recording(RecordingNo(1)).unwrap();
         assert_eq!(ledger.rows().unwrap().len(), 1);
     }

@@ -22,6 +22,7 @@
 //! | [`keys`] | the box's key and the recordings' keys on the disk: made, found, destroyed |
 //! | [`index`] | the ledger's value for one commit |
 //! | [`ledger`] | keys and values in sled, and sled's moods |
+//! | [`descriptions`] | where the latest description of a recording is read |
 //! | [`backlog`] | what waits, and what is given up if the disk fails for too long |
 //! | [`store`] | a batch becomes durable; segments begin and go |
 //! | [`holdings`] | which segments may go, and which descriptions are carried on before |
@@ -35,6 +36,7 @@
 
 pub mod backlog;
 pub mod counters;
+pub mod descriptions;
 pub mod disk;
 pub mod driver;
 #[cfg(test)]

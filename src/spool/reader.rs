@@ -1,9 +1,10 @@
-//! Reads the spool: descriptions from the ledger, blocks one by one from the segments.
+//! Reads the spool: descriptions, and blocks one by one from the segments.
 
 use std::io;
 use std::sync::Arc;
 
 use super::counters::{self, Counters};
+use super::descriptions::Descriptions;
 use super::disk::{Disk, ReadAt};
 use super::keys;
 use super::ledger::Ledger;
@@ -29,7 +30,7 @@ impl Reader {
     /// # Errors
     /// When the ledger cannot be read; it is being mended then, so a second try later may succeed.
     pub fn recording(&self, no: RecordingNo) -> io::Result<Option<Recording>> {
-        self.ledger.recording(no)
+        self.descriptions().recording(no)
     }
 
     /// The recording that last came with this id.
@@ -62,12 +63,16 @@ impl Reader {
     pub fn recordings_before(&self, before: Option<RecordingNo>) -> impl Iterator<Item = io::Result<Recording>> {
         let (mut last, mut is_over) = (before, false);
         let pages = std::iter::from_fn(move || {
-            let page = (!is_over).then(|| self.ledger.page(last, PAGE))?;
+            let page = (!is_over).then(|| self.descriptions().page(last, PAGE))?;
             last = page.as_ref().ok().and_then(|page| page.last()).map(|(no, _)| *no);
             is_over = last.is_none();
             Some(page.map_or_else(|e| vec![Err(e)], |page| page.into_iter().map(|(_, recording)| recording).collect()))
         });
         pages.flatten()
+    }
+
+    fn descriptions(&self) -> Descriptions<'_> {
+        Descriptions { disk: self.disk.as_ref(), ledger: &self.ledger }
     }
 
     /// Where the parts of a recording's blocks stand, in the order of (block number, leg, writing).

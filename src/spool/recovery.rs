@@ -7,7 +7,8 @@
 //! 2. *Catching up*: every whole record behind its last commit is entered: after a kill what was written but not yet entered,
 //!    with an empty ledger everything. A torn tail stays where it is; the next commit begins a new segment.
 //! 3. *Taking stock*: the last description found of a recording is entered. A recording of which blocks are left but no
-//!    description gets a stand-in, so that its audio is finished and delivered all the same.
+//!    description gets a stand-in, so that its audio is finished and delivered all the same. The last description of a recording
+//!    that runs is read; a damaged one is replaced by the last whole one.
 //!
 //! Until 3 is done the ledger is marked as unfinished, so a crash in between leads to a new beginning.
 
@@ -16,13 +17,14 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+use super::descriptions::{in_segment, sealed_at};
 use super::disk::{Disk, Failure, SegmentFile};
 use super::holdings::Holdings;
 use super::index::{CommitIndex, Entry};
 use super::ledger::{Described, Ledger, Row};
 use super::scan::{Found, Place, Scan};
 use super::seal::{Entropy, Nonce};
-use super::segment::{HEADER_BYTES, Header, Record, SegmentNo, What, open_description, seal_description};
+use super::segment::{HEADER_BYTES, Header, SegmentNo, What, open_description, seal_description};
 use super::stand_in::StandIn;
 use crate::model::{Recording, RecordingNo, Stage};
 
@@ -60,6 +62,8 @@ pub struct Report {
     pub damaged_bytes: u64,
     /// Segments of another spool, sealed with another `box.key`, which are left alone.
     pub foreign: Vec<SegmentNo>,
+    /// Running recordings whose last description is damaged: an older one was taken, or a stand-in.
+    pub damaged_descriptions: Vec<RecordingNo>,
     /// Recordings whose description was lost.
     pub stand_ins: Vec<RecordingNo>,
     /// Recordings with audio that nobody can open any more.
@@ -305,7 +309,7 @@ impl<'a> Recovery<'a> {
             }
             self.stand_in(no, entropy)?;
         }
-        Ok(())
+        self.check_running(&rows, entropy)
     }
 
     /// The rows of all recordings that are not released, and of the released ones that have left a trace.
@@ -349,12 +353,36 @@ impl<'a> Recovery<'a> {
     }
 
     fn read_description(&self, segment: SegmentNo, place: Place) -> Option<(Recording, Vec<u8>)> {
-        let mut bytes = vec![0; usize::try_from(place.len).ok()?];
-        self.disk.open(segment).ok()?.read_at(&mut bytes, place.offset).ok()?;
-        let sealed = Record::check(&bytes).ok()?.description()?;
-        let json = open_description(place.recording, sealed, &self.ledger.key().description_key(place.recording))?;
+        let sealed = sealed_at(self.disk, place.recording, segment, place.offset).ok()?;
+        let json = open_description(place.recording, &sealed, &self.ledger.key().description_key(place.recording))?;
         let recording: Recording = serde_json::from_slice(&json).ok()?;
-        (recording.no == place.recording).then(|| (recording, sealed.to_vec()))
+        (recording.no == place.recording).then_some((recording, sealed))
+    }
+
+    /// The rest of 3: the description of a recording that runs stands in its segment alone. In place of a damaged one an older
+    /// one is taken until the daemon says more, or a stand-in.
+    fn check_running(&mut self, rows: &BTreeMap<RecordingNo, Row>, entropy: &mut Entropy) -> io::Result<()> {
+        for (no, row) in rows {
+            let Some((segment, offset)) = in_segment(*row) else { continue };
+            if sealed_at(self.disk, *no, segment, offset).is_ok() {
+                continue;
+            }
+            self.report.damaged_descriptions.push(*no);
+            let mut places = Vec::new();
+            self.ledger.for_each_place(*no, row.first_commit..=row.last_commit, |segment, place| {
+                places.extend((place.what == What::Description).then_some((segment, place)));
+            })?;
+            let whole =
+                places.into_iter().rev().find(|(segment, place)| sealed_at(self.disk, *no, *segment, place.offset).is_ok());
+            match whole {
+                Some((segment, place)) => self.holdings.set_described(*no, segment, &place),
+                None => self.stand_in(*no, entropy)?,
+            }
+            if let Some(row) = self.holdings.row(*no) {
+                self.ledger.amend(*no, row)?;
+            }
+        }
+        Ok(())
     }
 
     fn describe(&mut self, no: RecordingNo, recording: &Recording, sealed: &[u8]) -> io::Result<()> {
@@ -417,7 +445,12 @@ impl fmt::Display for Report {
             let what = "sealed with another box.key and left alone";
             write!(f, "; {what}: {}; put the right key back, or move them to a folder of their own", names.join(", "))?;
         }
-        for (what, numbers) in [("description lost, audio kept", &self.stand_ins), ("key lost, audio gone", &self.lost_keys)] {
+        let lists = [
+            ("last description damaged", &self.damaged_descriptions),
+            ("description lost, audio kept", &self.stand_ins),
+            ("key lost, audio gone", &self.lost_keys),
+        ];
+        for (what, numbers) in lists {
             if !numbers.is_empty() {
                 let numbers: Vec<String> = numbers.iter().map(RecordingNo::to_string).collect();
                 write!(f, "; {what}: recordings {}", numbers.join(", "))?;

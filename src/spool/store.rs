@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::backlog::Batch;
 use super::counters::{self, Counters};
+use super::descriptions::Descriptions;
 use super::disk::{Append, Disk, Failure};
 use super::holes::Holes;
 use super::index::{CommitIndex, Entry};
@@ -122,8 +123,8 @@ impl Store {
         }
         let changed: BTreeSet<RecordingNo> = batch.descriptions.iter().map(|recording| recording.no).collect();
         let wanted = self.inventory.holdings.to_carry().into_iter().filter(|no| !changed.contains(no));
-        let read =
-            wanted.filter_map(|no| self.ledger.sealed_description(no).map(|sealed| Some((no, sealed?))).transpose()).collect();
+        let descriptions = Descriptions { disk: self.disk.as_ref(), ledger: &self.ledger };
+        let read = wanted.filter_map(|no| descriptions.sealed(no).map(|sealed| Some((no, sealed?))).transpose()).collect();
         batch.carried = self.checked(read)?;
         Ok(())
     }
@@ -181,7 +182,7 @@ impl Store {
     fn provide_keys(&mut self, batch: &Batch) -> Result<(), Failure> {
         for block in &batch.blocks {
             let no = block.recording;
-            if self.keys.key(no).is_none() && !self.is_finished(no)? {
+            if !self.keys.has(no) && !self.is_finished(no)? {
                 self.keys.begin(no, &mut self.entropy).map_err(Failure::Disk)?;
             }
         }
@@ -425,7 +426,7 @@ impl Records<'_> {
                 continue;
             };
             let (what, nonce) = (What::Block { leg: block.leg, number: block.number }, nonces.next()?);
-            self.push(block.recording, what, |out| push_block(out, block, key, nonce))?;
+            self.push(block.recording, what, |out| push_block(out, block, &key, nonce))?;
         }
         self.file.append(self.buffer)?;
         Ok(self.entries)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::backlog::{Backlog, Batch};
 use super::counters::{self, Counters};
+use super::descriptions::Descriptions;
 use super::disk::{Disk, Failure};
 use super::keys::{self, Keyring};
 use super::ledger::Ledger;
@@ -132,7 +133,7 @@ impl Writer {
         let ledger = Ledger::closed(Some(ledger_path(&config.dir)), box_key);
         let mut inventory = recover(disk.as_ref(), &ledger, &mut entropy)?;
         let keys = load_keys(disk.as_ref(), &ledger, &mut inventory)?;
-        let recordings = undelivered(&ledger).map_err(Failure::Ledger)?;
+        let recordings = undelivered(Descriptions { disk: disk.as_ref(), ledger: &ledger }).map_err(Failure::Ledger)?;
         let running = recordings.iter().filter(|recording| recording.stage == Stage::Recording);
         let recovered = Recovered {
             kept: running.map(|recording| (recording.no, inventory.holdings.kept(recording.no))).collect(),
@@ -310,13 +311,13 @@ pub(super) fn ledger_path(dir: &Path) -> PathBuf {
     dir.join("ledger")
 }
 
-fn undelivered(ledger: &Ledger) -> io::Result<Vec<Recording>> {
-    let rows = ledger.rows()?;
+fn undelivered(descriptions: Descriptions<'_>) -> io::Result<Vec<Recording>> {
+    let rows = descriptions.ledger.rows()?;
     let wanted = rows.iter().filter(|(_, row)| row.stage < Stage::Delivered);
     let read = wanted.filter_map(|(no, _)| {
         // A later version's description must not keep the box from starting.
         let warn = |e: &io::Error| tracing::warn!(no = no.0, "{e}; it is left as it is");
-        ledger.recording(*no).inspect_err(warn).ok().flatten()
+        descriptions.recording(*no).inspect_err(warn).ok().flatten()
     });
     Ok(read.collect())
 }

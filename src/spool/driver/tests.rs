@@ -18,10 +18,10 @@ use super::super::disk::{Append, ReadAt, SegmentFile};
 use super::super::fixture::{block, recording};
 use super::super::ledger::{Described, Row};
 use super::super::segment::tests::stored;
-use super::super::segment::{Header, SegmentNo};
+use super::super::segment::{Header, SegmentNo, seal_description};
 use super::super::writer::ledger_path;
 use super::*;
-use crate::model::{BlockSource, Damage, MediaTime, RecordingId, RecordingNo, Run, Stage, StoredBlock};
+use crate::model::{BlockSource, CallUuid, Damage, MediaTime, RecordingId, RecordingNo, Run, Stage, StoredBlock};
 
 /// A spool at work.
 struct Running {
@@ -243,6 +243,23 @@ fn a_released_recording_stays_known_and_never_comes_back() {
 }
 
 #[test]
+fn what_another_version_wrote_is_listed_as_an_error_beside_the_others() {
+    let dir = TempDir::new().unwrap();
+    let running = open(dir.path());
+    let ledger = &running.spool.reader.ledger;
+    let row = Row { stage: Stage::Ended, first_commit: 0, last_commit: 0, described_at: None };
+    for (no, json) in [(1, b"{\"later\":1}".to_vec()), (2, serde_json::to_vec(&recording(2, Stage::Ended)).unwrap())] {
+        let no = RecordingNo(no);
+        let sealed = seal_description(no, &json, &ledger.key().description_key(no), [5; 12]).unwrap();
+        ledger.describe(&Described { recording: &recording(no.0, Stage::Ended), row, sealed: &sealed }).unwrap();
+    }
+    let listed: Vec<_> = running.spool.reader().recordings().collect();
+    assert_eq!(listed[0].as_ref().unwrap(), &recording(2, Stage::Ended));
+    assert!(listed[1].as_ref().is_err_and(|e| e.to_string().contains("recording 1 cannot be read")));
+    running.stop();
+}
+
+#[test]
 fn the_oldest_released_recordings_are_forgotten() {
     let dir = TempDir::new().unwrap();
     let ledger = closed_ledger(dir.path());
@@ -262,7 +279,7 @@ fn the_oldest_released_recordings_are_forgotten() {
     let ledger = &running.spool.reader.ledger;
     let left = ledger.released_before(RecordingNo(u64::MAX), 99).unwrap();
     assert_eq!(left, [6, 7, 8, 100_004].map(RecordingNo), "what is a hundred thousand numbers ago");
-    assert!(ledger.recording(RecordingNo(5)).unwrap().is_none() && ledger.row(RecordingNo(5)).unwrap().is_none());
+    assert!(ledger.sealed_description(RecordingNo(5)).unwrap().is_none() && ledger.row(RecordingNo(5)).unwrap().is_none());
     assert_eq!(ledger.rows().unwrap().len(), 1);
     running.stop();
 }

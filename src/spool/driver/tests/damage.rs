@@ -194,6 +194,56 @@ fn a_damaged_block_is_one_damage() {
 }
 
 #[test]
+fn a_damaged_description_of_a_running_call_costs_what_it_said_beyond_the_one_before() {
+    let dir = TempDir::new().unwrap();
+    let mut running = open(dir.path());
+    let first = recording(1, Stage::Recording);
+    let mut second = first.clone();
+    second.call_uuid = Some(CallUuid("later".into()));
+    running.describe(&first);
+    running.blocks(vec![block(1, 0, 0)]);
+    running.describe(&second);
+    let row = running.spool.reader.ledger.row(RecordingNo(1)).unwrap().unwrap();
+    running.stop();
+    let (segment, offset) = row.described_at.unwrap();
+    flip(&dir.path().join(segment.file_name()), offset as usize + 60);
+
+    let mut running = open(dir.path());
+    assert_eq!(running.recovered.report.damaged_descriptions, [RecordingNo(1)]);
+    assert_eq!(running.recovered.report.rebuilt, None, "what it remembers of others is kept");
+    assert_eq!(running.recovered.recordings, [first]);
+    assert_eq!(read(&running.spool.reader(), 1).len(), 1);
+    running.describe(&second);
+    running.stop();
+    let running = open(dir.path());
+    assert_eq!((running.recovered.report.damaged_descriptions.len(), &running.recovered.recordings[..]), (0, &[second][..]));
+    running.stop();
+}
+
+#[test]
+fn a_running_call_whose_only_description_is_damaged_gets_a_stand_in() {
+    let dir = TempDir::new().unwrap();
+    let mut running = open(dir.path());
+    running.describe(&recording(1, Stage::Recording));
+    running.blocks(vec![block(1, 0, 0)]);
+    running.describe(&recording(2, Stage::Recording));
+    let row = running.spool.reader.ledger.row(RecordingNo(1)).unwrap().unwrap();
+    running.stop();
+    let (segment, offset) = row.described_at.unwrap();
+    flip(&dir.path().join(segment.file_name()), offset as usize + 60);
+
+    let running = open(dir.path());
+    assert_eq!(running.recovered.report.stand_ins, [RecordingNo(1)]);
+    let stages: Vec<_> = running.recovered.recordings.iter().map(|recording| (recording.no.0, recording.stage)).collect();
+    assert_eq!(stages, [(1, Stage::Ended), (2, Stage::Recording)]);
+    assert_eq!(read(&running.spool.reader(), 1).len(), 1);
+    running.stop();
+    let running = open(dir.path());
+    assert_eq!(running.recovered.report, Report::default(), "once and for all");
+    running.stop();
+}
+
+#[test]
 fn audio_without_any_description_is_kept() {
     let dir = TempDir::new().unwrap();
     let mut running = open(dir.path());
