@@ -5,6 +5,8 @@
 //! | `dir` | a directory |
 //! | `s3` | a bucket, with uploads that go on after a restart (`uploads`) |
 //! | `webdav` | a folder of a WebDAV server |
+//! | `metadata` | an archive is told of what has arrived |
+//! | `login` | requests to a server that wants a login |
 //! | `http` | requests: paced, watched for stalls, their answers read as verdicts |
 //! | `source` | finished files, checked while they are read |
 
@@ -18,6 +20,8 @@ use crate::model::{Recording, RecordingId, RecordingNo};
 
 pub mod dir;
 pub mod http;
+mod login;
+pub mod metadata;
 pub mod s3;
 mod source;
 mod uploads;
@@ -33,6 +37,8 @@ pub struct Target {
     pub name: String,
     /// What it is.
     pub kind: TargetKind,
+    /// Who is told of what has arrived; none: nobody.
+    pub metadata: Option<metadata::Settings>,
 }
 
 /// The kinds of target.

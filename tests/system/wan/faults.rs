@@ -73,7 +73,7 @@ fn report(what: &str, begun: Instant, shares: &[usize], connections: &[(u64, u64
     );
     let names = FAULTS.iter().map(|fault| format!("{fault:?}")).enumerate();
     for (no, name) in names {
-        let is_it = |connection: &u64| connection % 2 == 0 && connection / 2 % 20 == no as u64;
+        let is_it = |connection: &u64| connection.is_multiple_of(2) && connection / 2 % 20 == no as u64;
         let count: usize = connections.iter().map(|(from, count)| (*from..from + count).filter(is_it).count()).sum();
         println!("  {count:>5} connections of the class {name}");
         assert!(count > 0 || recordings < 1_000, "every class has come");
@@ -98,7 +98,8 @@ fn through_faults(from: u64) {
             scope.spawn(|| {
                 let mut settings = sender.s3_settings(&format!("http://{}", proxy.address));
                 settings.access.timeout = Duration::from_secs(1); // what a connection that swallows everything costs
-                let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings) }]);
+                let mut running =
+                    sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings), metadata: None }]);
                 running.delivered(sender.expected().len() / 2);
                 running.stop();
             });

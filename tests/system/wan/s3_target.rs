@@ -41,7 +41,7 @@ fn a_bucket_as_virtual_host_below_a_prefix() {
     let [_, a, b, c] = ip.octets();
     let mut settings = sender.s3_settings(&format!("http://{a}.{b}.{c}:{}", server.address.port()));
     (settings.bucket, settings.virtual_host, settings.prefix) = ("127".into(), true, "calls/of/17/".into());
-    let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings) }]);
+    let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings), metadata: None }]);
     running.delivered(1);
     running.stop();
     let expected: Vec<_> = sender.expected().into_iter().map(|(name, content)| (format!("of/17/{name}"), content)).collect();
@@ -61,13 +61,13 @@ fn a_ca_of_ones_own_is_trusted_and_an_unknown_one_is_not() {
     sender.record("01ABC", 1_000);
     let mut settings = sender.s3_settings(&format!("https://{}", server.address));
 
-    let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings.clone()) }]);
+    let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings.clone()), metadata: None }]);
     let Event::TargetDown { error, .. } = running.next() else { panic!("an unknown certificate") };
     assert!(error.contains("certificate"), "{error}");
     running.stop();
 
     settings.access.ca_file = Some(sender.path("ca.pem"));
-    let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings) }]);
+    let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings), metadata: None }]);
     running.delivered(1);
     running.stop();
     assert_same(&server.objects("calls"), &sender.expected());
@@ -87,7 +87,8 @@ fn what_will_never_work_is_said_and_waits_for_a_person() {
     {
         let mut settings = sender.s3_settings(&format!("http://{address}"));
         settings.secret_key_file = sender.path(secret);
-        let mut running = sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings.clone()) }]);
+        let mut running =
+            sender.forward(vec![Target { name: "s3".into(), kind: TargetKind::S3(settings.clone()), metadata: None }]);
         let Event::TargetDown { error, refused, .. } = running.next() else { panic!("{secret} works") };
         assert!(refused && error.contains(said), "{error}");
         running.stop();
