@@ -4,11 +4,11 @@
 //! and reads again, until the rest is right.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_path_to_error::{Path, Segment};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
@@ -198,11 +198,11 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> File {
     let mut table = take_out_misshapen(table.into_inner(), findings);
     loop {
         let whole = Spanned::new(span.clone(), table.clone());
-        match serde_path_to_error::deserialize(Deserializer::from(whole)) {
+        match File::deserialize(Deserializer::from(whole)) {
             Ok(file) => return file,
             Err(error) => {
-                let path = Place::of(error.path());
-                report(&path, error.inner(), findings);
+                let path = Place::find(&table, &error.span().unwrap_or_default());
+                report(&path, &error, findings);
                 // Every path leads to a key, but a loop must end, and soon: what is hopeless is not read a thousand times.
                 if findings.is_full() || !path.take_out(&mut table) {
                     return File::default();
@@ -276,19 +276,51 @@ fn known_keys(message: &str) -> Vec<&str> {
 }
 
 /// Where in the tree of tables a value stands.
-struct Place(Vec<Segment>);
+#[derive(Default)]
+struct Place(Vec<Step>);
+
+/// A step from a table or a list to what is in it.
+enum Step {
+    Key(String),
+    Item(usize),
+}
 
 impl Place {
-    fn of(path: &Path) -> Place {
-        // `Spanned` is a struct in disguise whose inner keys nobody wrote.
-        let written = |s: &&Segment| !matches!(s, Segment::Map { key } if key.starts_with("$__"));
-        Place(path.iter().filter(written).cloned().collect())
+    /// Of the key or value that is written at `span`: an error knows no other place, and every span is there once.
+    fn find(table: &DeTable, span: &Range<usize>) -> Place {
+        let mut place = Place::default();
+        place.find_in(table, span);
+        place
+    }
+
+    fn find_in(&mut self, table: &DeTable, span: &Range<usize>) -> bool {
+        table.iter().any(|(key, value)| {
+            let step = Step::Key(key.get_ref().to_string());
+            self.find_behind(step, value, span, key.span() == *span)
+        })
+    }
+
+    /// The innermost first, because a list of one and its item may have the same span.
+    fn find_behind(&mut self, step: Step, value: &Spanned<DeValue>, span: &Range<usize>, is_here: bool) -> bool {
+        self.0.push(step);
+        let is_below = match value.get_ref() {
+            DeValue::Table(table) => self.find_in(table, span),
+            DeValue::Array(items) => {
+                items.iter().enumerate().any(|(index, item)| self.find_behind(Step::Item(index), item, span, false))
+            }
+            _ => false,
+        };
+        let is_found = is_below || is_here || value.span() == *span;
+        if !is_found {
+            self.0.pop();
+        }
+        is_found
     }
 
     fn keys(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.iter().filter_map(|s| match s {
-            Segment::Map { key } => Some(key.as_str()),
-            _ => None,
+            Step::Key(key) => Some(key.as_str()),
+            Step::Item(_) => None,
         })
     }
 
@@ -301,7 +333,7 @@ impl Place {
 
     /// Takes the value that stands here out of the table; false when there is none.
     fn take_out(&self, table: &mut DeTable) -> bool {
-        let Some((Segment::Map { key: first }, rest)) = self.0.split_first() else { return false };
+        let Some((Step::Key(first), rest)) = self.0.split_first() else { return false };
         if rest.is_empty() {
             return table.remove(first.as_str()).is_some();
         }
@@ -309,19 +341,19 @@ impl Place {
     }
 }
 
-fn take_out_below(value: &mut Spanned<DeValue>, path: &[Segment]) -> bool {
+fn take_out_below(value: &mut Spanned<DeValue>, path: &[Step]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     match (value.get_mut(), first) {
-        (DeValue::Table(table), Segment::Map { key }) if rest.is_empty() => table.remove(key.as_str()).is_some(),
-        (DeValue::Table(table), Segment::Map { key }) => {
+        (DeValue::Table(table), Step::Key(key)) if rest.is_empty() => table.remove(key.as_str()).is_some(),
+        (DeValue::Table(table), Step::Key(key)) => {
             table.get_mut(key.as_str()).is_some_and(|value| take_out_below(value, rest))
         }
-        (DeValue::Array(list), Segment::Seq { index }) if rest.is_empty() && *index < list.len() => {
+        (DeValue::Array(list), Step::Item(index)) if rest.is_empty() && *index < list.len() => {
             let items = std::mem::replace(list, DeArray::new());
             *list = items.into_iter().enumerate().filter(|(i, _)| i != index).map(|(_, item)| item).collect();
             true
         }
-        (DeValue::Array(list), Segment::Seq { index }) => list.get_mut(*index).is_some_and(|value| take_out_below(value, rest)),
+        (DeValue::Array(list), Step::Item(index)) => list.get_mut(*index).is_some_and(|value| take_out_below(value, rest)),
         _ => false,
     }
 }

@@ -99,8 +99,9 @@ pub(super) struct Dialog {
     pub(super) peer_allows_update: bool,
     /// Whether the peer is a session recording client (RFC 7866).
     pub(super) siprec: bool,
-    pub(super) pending: Option<Pending>,
-    pub(super) unacknowledged: Option<Unacknowledged>,
+    /// Boxed, as what follows: rarely there, and the dialog stays for the whole call.
+    pub(super) pending: Option<Box<Pending>>,
+    pub(super) unacknowledged: Option<Box<Unacknowledged>>,
     /// Whether a refresh of ours is on its way.
     pub(super) refreshing: Option<Method>,
     pub(super) timer: Option<SessionTimer>,
@@ -125,7 +126,7 @@ impl Dialog {
             path,
             peer_allows_update: request.headers.lists("Allow", "UPDATE"),
             siprec: source || request.headers.lists("Require", "siprec"),
-            pending: Some(pending),
+            pending: Some(Box::new(pending)),
             unacknowledged: None,
             refreshing: None,
             timer: None,
@@ -160,7 +161,7 @@ impl Dialog {
         self.target = pending.target.unwrap_or_else(|| self.target.clone());
         self.timer = Some(SessionTimer::start(now, pending.interval));
         if pending.method == Method::Invite {
-            self.unacknowledged = Some(Unacknowledged {
+            self.unacknowledged = Some(Box::new(Unacknowledged {
                 cseq: pending.cseq,
                 bytes,
                 path,
@@ -168,7 +169,7 @@ impl Dialog {
                 resend_at: now.after(timing.t1),
                 interval: timing.t1,
                 give_up_at: now.after(timing.patience()),
-            });
+            }));
         }
     }
 

@@ -140,7 +140,8 @@ pub struct Endpoint {
     config: Config,
     tokens: Tokens,
     availability: Availability,
-    served: BTreeMap<TransactionKey, Served>,
+    /// Boxed, because half of the room in a B-tree is empty.
+    served: BTreeMap<TransactionKey, Box<Served>>,
     placed: BTreeMap<TransactionKey, Placed>,
     /// Boxed, because half of the room in a B-tree is empty.
     dialogs: BTreeMap<DialogId, Box<Dialog>>,
@@ -253,11 +254,11 @@ impl Endpoint {
         }
         warn!(peer = %flow.remote, method = refusal.method, status = refusal.status.code(), reason = refusal.reason, "request refused");
         let reply = Reply::new(&refusal.via, &refusal.headers, flow, self.tokens.tag());
-        self.answer_statelessly(&reply, &Answer::new(refusal.status).because(&refusal.reason));
+        self.answer_statelessly(reply, &Answer::new(refusal.status).because(&refusal.reason));
     }
 
-    fn answer_statelessly(&mut self, reply: &Reply, answer: &Answer) {
-        let bytes = reply.render(answer, &self.config.user_agent);
+    fn answer_statelessly(&mut self, mut reply: Reply, answer: &Answer) {
+        let bytes = reply.spend(answer, &self.config.user_agent);
         self.counters.response(answer.status.code());
         self.send(reply.path.flow, bytes);
     }

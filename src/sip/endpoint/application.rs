@@ -135,7 +135,7 @@ impl Endpoint {
 
     fn take_pending(&mut self, id: DialogId) -> Result<(Pending, bool), NothingPending> {
         let dialog: &mut Dialog = self.dialogs.get_mut(&id).ok_or(NothingPending)?;
-        Ok((dialog.pending.take().ok_or(NothingPending)?, dialog.siprec))
+        Ok((*dialog.pending.take().ok_or(NothingPending)?, dialog.siprec))
     }
 
     /// Where the peer reaches us; marked as a recording server for a SIPREC peer (RFC 7866 §6.2).

@@ -91,14 +91,17 @@ impl Reply {
         render::response(&StatusCode::Trying, render::reason(&StatusCode::Trying), &headers, b"")
     }
 
-    /// The whole response; a success repeats Record-Route byte for byte (RFC 3261 §12.1.1).
-    pub(super) fn render(&self, answer: &Answer, server: &str) -> Vec<u8> {
-        let mut headers = self.repeated.clone();
+    /// The whole final response; a success repeats Record-Route byte for byte (RFC 3261 §12.1.1). Of what was repeated nothing
+    /// stays: the transaction has the bytes, and is kept for half a minute.
+    pub(super) fn spend(&mut self, answer: &Answer, server: &str) -> Vec<u8> {
+        let mut headers = std::mem::take(&mut self.repeated);
+        let record_routes = std::mem::take(&mut self.record_routes);
         if !self.to.is_empty() {
             headers.push("To", self.tagged_to());
+            self.to = Vec::new();
         }
         if answer.is_success() {
-            headers.extend(self.record_routes.clone());
+            headers.extend(record_routes);
         }
         headers.push("Server", server);
         headers.extend(answer.headers.clone());

@@ -49,7 +49,7 @@ impl Endpoint {
         let reply = Reply::new(&request.via, &request.headers, flow, self.tokens.tag());
         let shares = if request.to.tag().is_some() { 2 } else { 1 };
         if self.served.len() >= self.config.max_transactions.saturating_mul(shares) {
-            return self.answer_statelessly(&reply, &full("Too many requests at once"));
+            return self.answer_statelessly(reply, &full("Too many requests at once"));
         }
         let is_merged = self.is_merged(&request);
         self.serve(now, key.clone(), &request, reply);
@@ -62,11 +62,11 @@ impl Endpoint {
         }
     }
 
-    /// Sends the final answer to a request; gives its bytes back.
+    /// Sends the final answer to a request; gives its bytes back. None when there is no such request, or it has its answer.
     pub(super) fn answer(&mut self, now: MonoTime, key: &TransactionKey, answer: &Answer) -> Option<Vec<u8>> {
-        let served = self.served.get_mut(key)?;
+        let served = self.served.get_mut(key).filter(|served| !served.transaction.is_answered())?;
         let flow = served.reply.path.flow;
-        let bytes = served.reply.render(answer, &self.config.user_agent);
+        let bytes = served.reply.spend(answer, &self.config.user_agent);
         served.transaction.answer(now, answer.is_success(), bytes.clone());
         self.counters.response(answer.status.code());
         self.watch_served(key.clone());
@@ -80,7 +80,7 @@ impl Endpoint {
             Method::Invite => ServerTransaction::invite(now, timing, reliable, reply.trying()),
             _ => ServerTransaction::other(timing, reliable),
         };
-        self.served.insert(key.clone(), Served { transaction, reply, merge: MergeId::of(request) });
+        self.served.insert(key.clone(), Box::new(Served { transaction, reply, merge: MergeId::of(request) }));
         self.watch_served(key);
     }
 
@@ -163,7 +163,7 @@ impl Endpoint {
         if dialog.is_offering() {
             return Err(Answer::new(StatusCode::RequestPending));
         }
-        dialog.pending = Some(pending);
+        dialog.pending = Some(Box::new(pending));
         self.events.push_back(Event::Reinvite { dialog: id, request });
         Ok(())
     }
