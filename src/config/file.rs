@@ -345,9 +345,7 @@ fn take_out_below(value: &mut Spanned<DeValue>, path: &[Step]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     match (value.get_mut(), first) {
         (DeValue::Table(table), Step::Key(key)) if rest.is_empty() => table.remove(key.as_str()).is_some(),
-        (DeValue::Table(table), Step::Key(key)) => {
-            table.get_mut(key.as_str()).is_some_and(|value| take_out_below(value, rest))
-        }
+        (DeValue::Table(table), Step::Key(key)) => table.get_mut(key.as_str()).is_some_and(|value| take_out_below(value, rest)),
         (DeValue::Array(list), Step::Item(index)) if rest.is_empty() && *index < list.len() => {
             let items = std::mem::replace(list, DeArray::new());
             *list = items.into_iter().enumerate().filter(|(i, _)| i != index).map(|(_, item)| item).collect();

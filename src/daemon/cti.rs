@@ -33,6 +33,7 @@ impl Daemon {
             Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
             Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
             Event::Missed { by, tenant, detail } => self.miss(now, by, &tenant, detail),
+            Event::Configured { tserver, data } => self.on_configured(now, tserver, &data),
             Event::Connected { place, facts } => {
                 if let Some((side, rule)) = self.judge.wants(&facts) {
                     self.cti.tell(Command::Ask { place, side, rule });

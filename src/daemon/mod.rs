@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
 //! | `assuring` | every recording that is over is checked; the day's report |
+//! | `centre` | the centre's configuration as the T-Servers told it last, kept over a restart |
 //! | `judging` | whose a call is and which rule counts; reload of the rules |
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
@@ -25,6 +26,7 @@
 //! | `wan` | what the forwarder goes by |
 
 mod assuring;
+mod centre;
 mod cti;
 mod judging;
 mod keeping;
@@ -141,6 +143,7 @@ struct Daemon {
     sip: SipDriver,
     calls: Calls,
     judge: judging::Judge,
+    centre: centre::Centre,
     assurer: assuring::Assurer,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
@@ -195,6 +198,7 @@ impl Daemon {
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
             judge: judging::Judge::new(&config),
+            centre: centre::Centre::restore(&spool.reader(), &config),
             assurer: assuring::Assurer::open(config.site.data_dir.join("reports"), started),
             dialogs: HashMap::new(),
             reader: spool.reader(),
@@ -224,6 +228,7 @@ impl Daemon {
             started,
             watched: sd_notify::watchdog_enabled().is_some(),
         };
+        daemon.judge.learn(&daemon.config, &daemon.centre);
         daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
         daemon.publish(started);
         Ok(daemon)
@@ -272,6 +277,7 @@ impl Daemon {
         self.publish(now);
         self.keep_house(now);
         self.keep_report(now);
+        self.keep_centre(now, false);
     }
 
     /// Carries out what the recordings ask for, which may bring up more of it.
@@ -293,6 +299,7 @@ impl Daemon {
         tracing::info!(calls = self.calls.running(), "stopping: calls go on when the box is back");
         self.ledger.stopping = true;
         self.calls.suspend(now);
+        self.keep_centre(now, true);
         now.mono.after(LAST_REPORTS)
     }
 

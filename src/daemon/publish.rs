@@ -194,7 +194,7 @@ impl Daemon {
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
             unmonitorable: self.judge.unmonitorable(),
-            tservers: self.cti.links().into_iter().map(tserver).collect(),
+            tservers: self.cti.links().into_iter().map(|link| tserver(self.centre.age_s(now.wall, &link), link)).collect(),
         };
         self.teller.look(now, &status);
         self.status.send_replace(status);
@@ -267,10 +267,10 @@ fn aside((recording, targets): (RecordingId, Vec<SetAside>)) -> impl Iterator<It
     targets.into_iter().map(aside)
 }
 
-fn tserver(link: LinkState) -> (String, TServer) {
+fn tserver(configuration_age_s: Option<u64>, link: LinkState) -> (String, TServer) {
     let LinkState { name, is_up: up, trouble, counters } = link;
     let Counters { messages, bad_lines, duplicates, lost, connections, .. } = counters;
-    (name, TServer { up, trouble, messages, bad_lines, lost, duplicates, connections })
+    (name, TServer { up, trouble, configuration_age_s, messages, bad_lines, lost, duplicates, connections })
 }
 
 #[cfg(test)]

@@ -64,8 +64,13 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
     for switch in &status.unmonitorable {
         write!(page, "<p class=warn>Switch {} cannot be monitored: it has no SIP T-Server</p>", Text(switch))?;
     }
-    for (name, trouble) in status.tservers.iter().filter_map(|(name, tserver)| Some((name, tserver.trouble.as_ref()?))) {
-        write!(page, "<p class=warn role=alert>T-Server {}: no link: {}</p>", Text(name), Text(trouble))?;
+    for (name, tserver) in status.tservers.iter().filter(|(_, tserver)| !tserver.up) {
+        let (name, trouble) = (Text(name), Text(tserver.trouble.as_deref().unwrap_or("not yet")));
+        write!(page, "<p class=warn role=alert>T-Server {name}: no link: {trouble}")?;
+        match tserver.configuration_age_s {
+            Some(age_s) => write!(page, "; the centre's configuration is {} old</p>", duration(age_s))?,
+            None => write!(page, "; nothing is known of the centre's configuration</p>")?,
+        }
     }
     for (name, target) in status.targets.iter().filter(|(_, target)| target.set_aside > 0) {
         write!(
@@ -254,6 +259,19 @@ mod tests {
         let (recording, target, why) = ("01ABC".into(), "dc".into(), "413 <raise the limit>".into());
         status.aside.push(Aside { recording, target, since: WallTime(0), why });
         assert!(html(&status).contains("<tr><td>01ABC<td>dc<td>1970-01-01 00:00:00<td>413 &lt;raise the limit&gt;</tr>"));
+    }
+
+    #[test]
+    fn the_age_of_what_is_known_of_the_centre_is_shown_while_it_is_away() {
+        use crate::web::status::TServer;
+        let mut status = Status::default();
+        let tserver = |up, configuration_age_s| TServer { up, configuration_age_s, ..TServer::default() };
+        status.tservers.insert("hq".into(), tserver(true, Some(0)));
+        assert!(!html(&status).contains("T-Server"));
+        status.tservers.insert("hq".into(), tserver(false, Some(7_260)));
+        assert!(html(&status).contains("T-Server hq: no link: not yet; the centre's configuration is 2 h 1 min old"));
+        status.tservers.insert("hq".into(), tserver(false, None));
+        assert!(html(&status).contains("nothing is known of the centre's configuration"));
     }
 
     #[test]

@@ -179,6 +179,8 @@ pub struct TServer {
     pub up: bool,
     /// Why it is not.
     pub trouble: Option<String>,
+    /// How long ago the centre's configuration that it told was last known to be so; 0 while the link is there. None: it told none.
+    pub configuration_age_s: Option<u64>,
     /// Messages understood.
     pub messages: u64,
     /// Lines that were none.
