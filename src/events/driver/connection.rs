@@ -157,10 +157,10 @@ fn tls(broker: &Broker) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     // What the system trusts may be nothing at all, where a CA of one's own is all that is needed.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &broker.ca_file {
-        if roots.add_parsable_certificates(certificates(path)?).0 == 0 {
-            return Err(format!("{}: holds no certificate; expected a CA as PEM", path.display()));
-        }
+    if let Some(path) = &broker.ca_file
+        && roots.add_parsable_certificates(certificates(path)?).0 == 0
+    {
+        return Err(format!("{}: holds no certificate; expected a CA as PEM", path.display()));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
