@@ -8,25 +8,29 @@ use std::process::ExitCode;
 
 use corpus::{Call, Codec, Recipe, Score};
 
-const CODECS: [Codec; 4] = [Codec::Ulaw, Codec::Alaw, Codec::Ulaw, Codec::Ffmpeg("libopus")];
+const CODECS: [Codec; 5] = [Codec::Ulaw, Codec::Alaw, Codec::Ulaw, Codec::Ffmpeg("libopus"), Codec::G729];
 
 /// Calls without a tone have numbers of their own.
 const WITHOUT: u64 = 1 << 32;
 
 fn main() -> ExitCode {
-    let number = |name: &str, default: u64| {
-        let value = std::env::args().skip_while(|argument| argument != name).nth(1);
-        value.map_or(Ok(default), |text| text.parse())
-    };
-    let (Ok(with), Ok(without)) = (number("--calls", 1_000), number("--silent-calls", 1_000)) else {
-        eprintln!("--calls and --silent-calls expect a number");
+    let value = |name: &str| std::env::args().skip_while(|argument| argument != name).nth(1);
+    let number = |name: &str, default: u64| value(name).map_or(Ok(default), |text| text.parse());
+    let (Ok(with), Ok(without), Ok(first)) = (number("--calls", 1_000), number("--silent-calls", 1_000), number("--first", 0))
+    else {
+        eprintln!("--calls, --silent-calls and --first expect a number");
         return ExitCode::from(2);
     };
+    let Ok(folder) = tempfile::tempdir() else {
+        eprintln!("there is no room for temporary files");
+        return ExitCode::from(2);
+    };
+    let g729 = corpus::build_g729(folder.path());
     let speech = std::env::args().skip_while(|argument| argument != "--speech").skip(1).filter_map(|path| raw(&path)).collect();
-    let mut recipe = Recipe { seconds: 60, with_tone: true, codecs: &CODECS, speech };
-    let found = run("calls with tones", 0..with, &recipe);
+    let mut recipe = Recipe { seconds: 60, with_tone: true, codecs: &CODECS, speech, g729 };
+    let found = run("calls with tones", first..first + with, &recipe);
     recipe.with_tone = false;
-    let silent = run("calls without", WITHOUT..WITHOUT + without, &recipe);
+    let silent = run("calls without", WITHOUT + first..WITHOUT + first + without, &recipe);
     let wrong = found.wrong + silent.wrong;
     let hours = found.hours() + silent.hours();
     println!("found {:.2} % of {} tones; {wrong} false in {hours:.1} hours", found.percent_found(), found.tones);
@@ -49,6 +53,12 @@ fn run(title: &str, calls: std::ops::Range<u64>, recipe: &Recipe) -> Score {
         let call = Call::new(n, recipe);
         let score = call.score(&call.examine());
         all.add(score);
+        if score.wrong > 0 {
+            println!(
+                "  call {n}: {} false: {:?} through {:?}, {:.0} dBm0, {}",
+                score.wrong, call.content, call.codec, call.level_dbm0, call.preset
+            );
+        }
         let codec = if let Codec::Ffmpeg(name) = call.codec { name.to_owned() } else { format!("{:?}", call.codec) };
         let level = (call.level_dbm0 / 6.0).floor() * 6.0;
         for part in [

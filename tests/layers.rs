@@ -56,7 +56,7 @@ const ONLY_IN: [(&str, &[&str]); 15] = [
     ("rppal", &["panel/driver.rs"]),
     ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs"]),
     ("age", &["finish/seal.rs", "config/tenant.rs"]),
-    ("opus", &["finish/ogg_opus.rs"]),
+    ("opus", &["finish/ogg_opus.rs", "finish/opus_reader.rs"]),
     ("rsip", &["sip/"]),
     ("nanomp3", &["tones/audio.rs"]),
     ("axum", &["web/"]),

@@ -33,6 +33,7 @@ impl Recorder {
         let child = process::command(env!("CARGO_BIN_EXE_nearend"), Core::Contestant)
             .args(["run", "--config"])
             .arg(&config)
+            .env("MALLOC_ARENA_MAX", "1") // as systemd/nearend.service has it
             .stderr(Stdio::from(fs::File::create(folder.path().join("log"))?))
             .stdout(Stdio::null())
             .spawn()?;

@@ -290,7 +290,9 @@ impl Bench {
                 self.status.rate_hz = voice.rate_hz;
                 self.status.channels = u32::try_from(voice.channels).unwrap_or(0);
                 self.status.state = State::Playing;
-                self.status.error = None;
+                if self.status.error.take().is_some() {
+                    eprintln!("nearend-tone: {} is there", self.status.device);
+                }
                 self.is_playing = true;
                 self.send(Order::Start(Box::new(voice)));
             }
@@ -299,7 +301,9 @@ impl Bench {
     }
 
     fn lost(&mut self, error: &str) {
-        eprintln!("nearend-tone: {error}; it is tried again every second");
+        if self.status.error.as_deref() != Some(error) {
+            eprintln!("nearend-tone: {error}; it is tried again every second");
+        }
         self.status.device_losses += 1;
         self.status.state = State::NoDevice;
         self.status.error = Some(error.to_owned());

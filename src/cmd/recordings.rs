@@ -14,6 +14,7 @@ use nearend::model::tone::ToneProof;
 use nearend::model::{Recording, RecordingId, Stage, TenantId};
 use nearend::spool::Reader;
 use nearend::spool::driver::open_offline;
+use nearend::tones::proof::Policy;
 use nearend::{config, daemon};
 
 use super::verify;
@@ -89,7 +90,7 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
     {
         return verify.folders(arguments.json).map_err(|message| Failure(1, message));
     }
-    let store = Store::open(arguments).map_err(|message| Failure(2, message))?;
+    let store = Store::open(&arguments.config, arguments.data_dir.as_deref()).map_err(|message| Failure(2, message))?;
     let done = match &arguments.command {
         Command::Ls { set_aside } => store.list(*set_aside, arguments.json),
         Command::Show { id } => store.find(id).and_then(|recording| store.show(&recording)),
@@ -100,24 +101,26 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Where the recordings are.
-struct Store {
-    reader: Reader,
+pub(super) struct Store {
+    pub(super) reader: Reader,
     /// Where segments and keys are.
     spool: PathBuf,
-    finished_dir: PathBuf,
+    pub(super) finished_dir: PathBuf,
     facts: BoxFacts,
     tenants: BTreeMap<TenantId, Making>,
-    tones: Option<Arc<dyn ToneProof>>,
+    /// By the configuration; none without one.
+    pub(super) tones: Option<Policy>,
 }
 
 impl Store {
-    fn open(arguments: &Arguments) -> Result<Store, String> {
-        let (spool, data_dir, facts, tenants, tones) = match &arguments.data_dir {
-            Some(dir) => (dir.join("spool"), dir.clone(), BoxFacts::default(), BTreeMap::new(), None),
+    /// Of a configuration, or of a data directory alone.
+    pub(super) fn open(config: &Path, data_dir: Option<&Path>) -> Result<Store, String> {
+        let (spool, data_dir, facts, tenants, tones) = match data_dir {
+            Some(dir) => (dir.join("spool"), dir.to_path_buf(), BoxFacts::default(), BTreeMap::new(), None),
             None => {
                 let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
-                let config = config::load(&arguments.config).map_err(faults)?.config;
-                let tones = daemon::tone_proof(&config);
+                let config = config::load(config).map_err(faults)?.config;
+                let tones = daemon::tone_policy(&config);
                 let facts = BoxFacts { site: config.site.name, geo_location: config.site.geo_location, ..BoxFacts::default() };
                 let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), daemon::making(tenant))).collect();
                 (config.spool.path, config.site.data_dir, facts, tenants, Some(tones))
@@ -132,7 +135,7 @@ impl Store {
         self.reader.recordings().collect::<io::Result<_>>().map_err(|e| e.to_string())
     }
 
-    fn find(&self, id: &str) -> Result<Recording, String> {
+    pub(super) fn find(&self, id: &str) -> Result<Recording, String> {
         let found = self.reader.find(&RecordingId(id.into())).map_err(|e| e.to_string())?;
         found.ok_or_else(|| format!("no recording {id} here; `nearend recordings ls` lists those there are"))
     }
@@ -199,7 +202,8 @@ impl Store {
         recording.stage = Stage::Ended;
         let (news, mut events) = tokio::sync::mpsc::channel(1);
         let identity = finish::find_identity(&self.spool).map_err(|e| format!("{}: {e}", self.spool.display()))?;
-        let (facts, tenants, tones) = (self.facts.clone(), self.tenants.clone(), self.tones.clone());
+        let (facts, tenants, tones) = (self.facts.clone(), self.tenants.clone(), self.tones);
+        let tones = tones.map(|policy| Arc::new(policy) as Arc<dyn ToneProof>);
         let config = finish::Config { finished_dir: out.to_path_buf(), facts, tenants, tones, identity: identity.map(Arc::new) };
         let finisher = Finisher::start(config, Box::new(self.reader.clone()), news).map_err(|e| e.to_string())?;
         finisher.submit(recording);
@@ -224,7 +228,7 @@ impl Store {
     }
 }
 
-fn is_sealed(recording: &Recording) -> bool {
+pub(super) fn is_sealed(recording: &Recording) -> bool {
     recording.files.iter().any(|file| file.name.ends_with(finish::SEALED_SUFFIX))
 }
 

@@ -1,24 +1,21 @@
 //! `nearend tone`: the bench for consent tones. Renders what parties hear and channels hold, and measures files.
 
+mod check;
 mod play;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
-use nearend::tones::audio::{self, WavHead};
+use nearend::tones::audio;
 use nearend::tones::driver;
 use nearend::tones::picture::{Panel, draw};
-use nearend::tones::plan::{
-    Chan1Source, Chan2Source, Consent, NoTone, Options, Parameters, Party, Plan, Rhythm, Situation, spans,
-};
+use nearend::tones::plan::{Chan1Source, Chan2Source, Consent, NoTone, Options, Parameters, Party, Plan, Rhythm, Situation};
 use nearend::tones::presets::Preset;
-use nearend::tones::resample::Resampler;
-use nearend::tones::survey::Survey;
 use nearend::tones::synth::{self, Call, Signals};
-use nearend::tones::verdict::{self, Channel, Target, Verdict};
+use nearend::tones::verdict::Verdict;
 use serde::Serialize;
 
 #[derive(Args)]
@@ -36,7 +33,7 @@ enum Command {
     /// Write what both parties hear and both channels hold in a call with this tone, and a picture of it
     Render(Render),
     /// Measure the tones of a file; exit 0 when all are there as they should be, 1 when not
-    Check(Check),
+    Check(check::Arguments),
     /// Let the box's own loudspeaker play the tone, by way of nearend-tone
     Play(play::Arguments),
 }
@@ -81,31 +78,18 @@ struct Render {
     level: f64,
 }
 
-#[derive(Args)]
-struct Check {
-    /// A WAV file; a recording's audio.wav, too
-    file: PathBuf,
-    /// Compare with the tone of this country; without it the tone is found out
-    #[arg(long, value_parser = preset)]
-    preset: Option<Preset>,
-    /// There must be a tone in this channel; may be given several times
-    #[arg(long, value_name = "CHANNEL", value_parser = clap::value_parser!(u8).range(1..=2))]
-    demand: Vec<u8>,
-}
-
 const EXAMPLES: &str = "Examples:
   nearend tone render --preset us --seconds 60 --out bench --chan1 otherdnhears --json
   nearend tone render --audiosrc file:///opt/tone.mp3 --tonesilenceduration 15000 --out bench
   nearend tone render --preset de --out bench --speech talk.wav --recorddn-hears false --pause 20:10
   nearend tone check bench/channel-1.wav
   nearend tone play --preset us --tones 3
-  nearend tone check audio.wav --preset us --demand 1 --json";
+  nearend tone check audio.wav --preset us --demand 1 --json
+  nearend tone check --recording 01ABCDEFGHIJKLMNOPQRSTUV00000001_2026-03-02_14-05-59";
 
 /// More of a file than this is not speech for a bench.
 const MOST_SPEECH_S: u32 = 1_800;
 const MOST_SPEECH_BYTES: u64 = 512 << 20;
-const HEAD_BYTES: u64 = 64 << 10;
-const READ_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, ValueEnum)]
 #[value(rename_all = "lowercase")]
@@ -296,121 +280,6 @@ fn in_turns(path: &Path, length: usize) -> Result<[Vec<i16>; 2], String> {
         says.for_each(|(sample, said)| *sample = synth::to_sample(f64::from(*said)));
     }
     Ok(parties)
-}
-
-// ---- check
-
-#[derive(Serialize)]
-struct Checked {
-    channels: Vec<Channel>,
-    /// The preset that was compared with, or the ones that the tone is like.
-    presets: Vec<&'static str>,
-    verdict: Verdict,
-}
-
-impl Check {
-    fn run(&self, json: bool) -> Result<Verdict, String> {
-        let fault = |e: String| format!("{}: {e}", self.file.display());
-        let mut file = WavFile::open(&self.file).map_err(fault)?;
-        let (channels, presets) = match self.preset {
-            Some(preset) => (self.against(&mut file, preset.into()).map_err(fault)?, vec![preset.country]),
-            None => self.found_out(&mut file).map_err(fault)?,
-        };
-        let verdict = verdict::overall(&channels);
-        let checked = Checked { channels, presets, verdict };
-        if json {
-            print_json(&checked)?;
-        } else {
-            checked.channels.iter().for_each(|channel| println!("{channel}"));
-            println!("presets: {}", if checked.presets.is_empty() { "none".into() } else { checked.presets.join(", ") });
-            println!(
-                "verdict: {}",
-                if verdict == Verdict::Pass {
-                    "pass"
-                } else if verdict == Verdict::Fail {
-                    "FAIL"
-                } else {
-                    "no tone"
-                }
-            );
-        }
-        Ok(verdict)
-    }
-
-    fn against(&self, file: &mut WavFile, target: Target) -> Result<Vec<Channel>, String> {
-        let mut detectors: Vec<_> = (0..file.head.channels).map(|_| target.detector()).collect();
-        let length = file.read(|channel, samples| detectors[channel].push(samples))?;
-        let spans = spans(length, &[]);
-        let judge = |(n, detector): (usize, nearend::tones::detect::Detector)| {
-            Channel::judge(n + 1, &detector.finish(target.rhythm, &spans), &target, &spans, self.demands(n))
-        };
-        Ok(detectors.into_iter().enumerate().map(judge).collect())
-    }
-
-    fn found_out(&self, file: &mut WavFile) -> Result<(Vec<Channel>, Vec<&'static str>), String> {
-        let mut surveys: Vec<_> = (0..file.head.channels).map(|_| Survey::default()).collect();
-        let length = file.read(|channel, samples| surveys[channel].push(samples))?;
-        let spans = spans(length, &[]);
-        let found: Vec<_> = surveys.into_iter().map(|survey| survey.finish(&spans)).collect();
-        let target = found.iter().flatten().map(|(target, _)| *target).next();
-        let presets = Preset::all().filter(|preset| target == Some(Target::from(*preset))).map(|preset| preset.country);
-        let nothing = Target::from(Preset::all().next().ok_or("there is no preset")?);
-        let judge = |(n, found): (usize, Option<(Target, nearend::tones::chain::Found)>)| {
-            let (target, found) = found.unwrap_or((nothing, Default::default()));
-            Channel::judge(n + 1, &found, &target, &spans, self.demands(n))
-        };
-        Ok((found.into_iter().enumerate().map(judge).collect(), presets.collect()))
-    }
-
-    fn demands(&self, channel: usize) -> bool {
-        self.demand.iter().any(|demanded| usize::from(*demanded) == channel + 1)
-    }
-}
-
-/// A WAV file, read in pieces.
-struct WavFile {
-    head: WavHead,
-    file: File,
-}
-
-impl WavFile {
-    fn open(path: &Path) -> Result<WavFile, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
-        let mut start = Vec::new();
-        Read::by_ref(&mut file).take(HEAD_BYTES).read_to_end(&mut start).map_err(|e| e.to_string())?;
-        let head = WavHead::read(&start).map_err(|e| e.to_string())?;
-        file.seek(SeekFrom::Start(head.data_start as u64)).map_err(|e| e.to_string())?;
-        Ok(WavFile { head, file })
-    }
-
-    /// Hands out the samples of each channel at 8 kHz. Returns how many there are.
-    fn read(&mut self, mut out: impl FnMut(usize, &[f32])) -> Result<u64, String> {
-        let head = self.head;
-        let mut resamplers = vec![Resampler::new(head.rate_hz, audio::RATE_HZ); head.channels];
-        // A length of zero or of all ones was never filled in: then the file goes to its end.
-        let unknown = head.data_bytes == 0 || head.data_bytes == u32::MAX;
-        let mut rest = if unknown { u64::MAX } else { u64::from(head.data_bytes) };
-        let mut length = 0;
-        let mut resampled = Vec::new();
-        while rest > 0 {
-            let mut bytes = Vec::new();
-            let whole = (READ_BYTES / head.frame_bytes() * head.frame_bytes()) as u64;
-            Read::by_ref(&mut self.file).take(rest.min(whole)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-            rest = if bytes.is_empty() { 0 } else { rest - bytes.len() as u64 };
-            let mut channels = vec![Vec::new(); head.channels];
-            head.decode(&bytes, &mut channels);
-            for (channel, samples) in channels.iter().enumerate() {
-                resampled.clear();
-                resamplers[channel].push(samples, &mut resampled);
-                if rest == 0 {
-                    resamplers[channel].finish(&mut resampled);
-                }
-                out(channel, &resampled);
-                length += if channel == 0 { resampled.len() as u64 } else { 0 };
-            }
-        }
-        Ok(length)
-    }
 }
 
 // ---- arguments

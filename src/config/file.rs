@@ -145,6 +145,7 @@ pub(super) struct Tone {
     pub(super) preset: Key<Preset>,
     pub(super) demand: Key<ToneDemand>,
     pub(super) audiosrc: Key<Audiosrc>,
+    pub(super) sidecar: Key<PathBuf>,
 }
 
 /// `[events]`: who is told what happens.

@@ -1,11 +1,14 @@
 //! `[tone]`: which recording tone recordings are to hold, and where.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::value::{Value, one_of};
 use super::{file, resolve::given};
 use crate::model::ToneDemand;
 use crate::tones::presets::Preset;
+use crate::tones::protocol::SOCKET;
 use crate::tones::source::Place;
 
 /// What recordings are looked through for.
@@ -18,6 +21,8 @@ pub struct Tone {
     /// Where the media servers fetch it; the box looks whether it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audiosrc: Option<Audiosrc>,
+    /// The socket of `nearend-tone`.
+    pub sidecar: PathBuf,
 }
 
 /// The URI of a tone.
@@ -53,6 +58,7 @@ pub(super) fn tone(file: &file::Tone) -> Tone {
         preset: given(&file.preset).unwrap_or_default(),
         demand: given(&file.demand).unwrap_or_default(),
         audiosrc: given(&file.audiosrc),
+        sidecar: given(&file.sidecar).unwrap_or_else(|| SOCKET.into()),
     }
 }
 
@@ -69,7 +75,8 @@ mod tests {
         for demand in ToneDemand::ALL {
             assert_eq!(serde_json::to_value(demand).unwrap(), demand.name(), "written as it is read");
         }
-        assert_eq!(tone(&file::Tone::default()), Tone { preset: Preset::default(), demand: ToneDemand::None, audiosrc: None });
+        let default = Tone { preset: Preset::default(), demand: ToneDemand::None, audiosrc: None, sidecar: SOCKET.into() };
+        assert_eq!(tone(&file::Tone::default()), default);
         assert!(Audiosrc::read("http://me:secret@host/a.wav").unwrap_err().contains("no user and password"));
     }
 }

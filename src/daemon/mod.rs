@@ -52,7 +52,6 @@ use crate::cti::Cti;
 use crate::finish::BoxFacts;
 use crate::finish::Finisher;
 use crate::forward::Forwarder;
-use crate::model::tone::ToneProof;
 use crate::model::{MonoTime, Recording, RecordingNo, StreamReport};
 use crate::recording::{Calls, SessionKey};
 use crate::sip::session_timer::SessionTimerPolicy;
@@ -168,6 +167,8 @@ struct Daemon {
     cti_events: mpsc::Receiver<crate::cti::Event>,
     teller: telling::Teller,
     asked: mpsc::Receiver<web::driver::Ask>,
+    /// The process that plays on the loudspeaker.
+    tone_sidecar: watch::Receiver<tones::driver::sidecar::Sidecar>,
     /// What became of `[tone] audiosrc`; none: there is no such key.
     tone_source: Option<watch::Receiver<Option<tones::driver::Outcome>>>,
     started: Now,
@@ -195,6 +196,7 @@ impl Daemon {
         let web = start_web(&config, watched, asks).await?;
         let tone_source =
             config.tone.audiosrc.as_ref().map(|uri| tones::driver::watch_over(uri.0.clone(), config.site.data_dir.join("tones")));
+        let tone_sidecar = tones::driver::sidecar::watch_over(config.tone.sidecar.clone());
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
             judge: judging::Judge::new(&config),
@@ -225,6 +227,7 @@ impl Daemon {
             teller,
             asked,
             tone_source,
+            tone_sidecar,
             started,
             watched: sd_notify::watchdog_enabled().is_some(),
         };
@@ -397,8 +400,13 @@ fn start_finisher(
     let dir = &config.spool.path;
     let identity = finish::open_identity(dir).map_err(|source| Error::Identity { dir: dir.clone(), source })?;
     let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), making(tenant))).collect();
-    let settings =
-        finish::Config { finished_dir, facts, tenants, tones: Some(tone_proof(config)), identity: Some(Arc::new(identity)) };
+    let settings = finish::Config {
+        finished_dir,
+        facts,
+        tenants,
+        tones: Some(Arc::new(tone_policy(config))),
+        identity: Some(Arc::new(identity)),
+    };
     let finisher = Finisher::start(settings, Box::new(reader), news).map_err(Error::Runtime)?;
     Ok((finisher, events))
 }
@@ -410,8 +418,8 @@ pub fn making(tenant: &config::Tenant) -> finish::Making {
 }
 
 /// Who listens for recording tones.
-pub fn tone_proof(config: &Config) -> Arc<dyn ToneProof> {
-    Arc::new(tones::proof::Policy { preset: config.tone.preset, demand: config.tone.demand })
+pub fn tone_policy(config: &Config) -> tones::proof::Policy {
+    tones::proof::Policy { preset: config.tone.preset, demand: config.tone.demand }
 }
 
 async fn start_web(

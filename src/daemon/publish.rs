@@ -11,9 +11,10 @@ use crate::cti::link::Counters;
 use crate::model::recording::SetAside;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
+use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
 use crate::web::Status;
-use crate::web::status::{Aside, Assurance, Disk, Medium, TServer, Target, ToneSource, Totals};
+use crate::web::status::{Aside, Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -177,6 +178,7 @@ impl Daemon {
             target.set_aside = standing.set_aside;
         }
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
+        let tone_sidecar = tone_sidecar(&self.tone_sidecar.borrow());
         let status = Status {
             site: self.config.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -188,6 +190,7 @@ impl Daemon {
             calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
             recent: self.ledger.recent.iter().cloned().collect(),
             tone_source: self.tone_source(),
+            tone_sidecar,
             assurance: self.assurance(),
             aside: self.ledger.aside.values().rev().cloned().flat_map(aside).collect(),
             totals: self.totals(),
@@ -265,6 +268,18 @@ impl Daemon {
 fn aside((recording, targets): (RecordingId, Vec<SetAside>)) -> impl Iterator<Item = Aside> {
     let aside = move |SetAside { target, time, why }| Aside { recording: recording.to_string(), target, since: time, why };
     targets.into_iter().map(aside)
+}
+
+fn tone_sidecar(sidecar: &Sidecar) -> Option<ToneSidecar> {
+    let (state, trouble) = (sidecar.name(), sidecar.trouble());
+    match sidecar {
+        Sidecar::Absent => None,
+        Sidecar::Silent(_) => Some(ToneSidecar { state, trouble, ..ToneSidecar::default() }),
+        Sidecar::Answers(status) => {
+            let (underruns, device_losses) = (status.underruns, status.device_losses);
+            Some(ToneSidecar { state, trouble, device: status.device.clone(), underruns, device_losses })
+        }
+    }
 }
 
 fn tserver(configuration_age_s: Option<u64>, link: LinkState) -> (String, TServer) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -25,7 +26,7 @@ use super::verify::Manifest;
 use crate::clock::Now;
 use crate::files::{self, FileSystem, Hashing, NewFile, System};
 use crate::model::recording::FileFact;
-use crate::model::tone::ToneProof;
+use crate::model::tone::{ToneListener, ToneProof};
 use crate::model::{AudioFormat, BlockSource, Flag, Recording, RecordingId, RecordingNo, Stage, TenantId};
 
 mod folder;
@@ -241,7 +242,7 @@ pub fn finish(
     let (audio, encoded) = write_audio(fs, &folder, &making, recording, frames, |out| {
         encode(recording, &routes, span, all, &mut Overheard { out, listener: listener.as_deref_mut() })
     })?;
-    finished.tones = listener.map(|listener| Box::new(listener.finish(recorded_spans(&encoded))));
+    finished.tones = listener.map(|listener| Box::new(listener.finish(recorded_spans(encoded.gaps.gaps.iter(), &encoded.span))));
     if let Some(first) = &encoded.first_damage {
         finished.flag(Flag::Damaged);
         warn!(recording = %recording.id, pieces = encoded.damaged, %first, "audio can no longer be read; it is silence now");
@@ -252,6 +253,24 @@ pub fn finish(
     let made = Made { encoded: &encoded, format: making.format, audio: &audio, sealed: None };
     finished.files = write_metadata(config, fs, &folder, &making, &finished, made)?;
     Ok(finished)
+}
+
+/// Lets somebody listen to a recording whose blocks are still in the spool; gives when each channel was recorded.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn listen(
+    source: &dyn BlockSource,
+    recording: &Recording,
+    listener: &mut (dyn ToneListener + 'static),
+) -> Result<[Vec<Range<u64>>; 2], FinishError> {
+    let routes = Routes::new(recording);
+    let mut blocks = source.blocks(recording.no).map_err(FinishError::Spool)?;
+    let span = span(recording, audio_end(&routes, &mut *blocks));
+    let all = (0..blocks.count()).map(|index| blocks.read(index));
+    let mut heard = Overheard { out: io::sink(), listener: Some(listener) };
+    let encoded = encode(recording, &routes, span, all, &mut heard).map_err(FinishError::Spool)?;
+    Ok(recorded_spans(encoded.gaps.gaps.iter(), &encoded.span))
 }
 
 /// Writes the audio file, sealed if it is to be; `encode` writes its frames.

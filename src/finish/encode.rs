@@ -9,12 +9,13 @@
 //! [`g711`](super::g711), lost places are the law's silence.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 
 use super::align;
 use super::g711::transcode;
 use super::gaps::{GapFinder, GapList, place_of};
+use super::overhear::{Frames, recorded_spans};
 use super::overlay::{Cell, Overlay};
 use crate::model::block::Law;
 use crate::model::{BLOCK_BYTES, BlockList, BlockNo, Channel, Damage, LegNo, MediaTime, Recording, StoredBlock};
@@ -119,7 +120,7 @@ pub fn encode(
     routes: &Routes,
     span: Range<MediaTime>,
     blocks: impl Iterator<Item = Result<StoredBlock, Damage>>,
-    out: &mut impl Write,
+    out: &mut impl Frames,
 ) -> io::Result<Encoded> {
     let law = law(recording);
     let mut writer = FrameWriter { law, span: span.clone(), gaps: GapFinder::new(recording, &span), out };
@@ -197,7 +198,7 @@ struct FrameWriter<'o, W> {
     out: &'o mut W,
 }
 
-impl<W: Write> FrameWriter<'_, W> {
+impl<W: Frames> FrameWriter<'_, W> {
     fn frames(&mut self, place: MediaTime, lanes: [&[Option<Cell>]; 2]) -> io::Result<()> {
         let index_of = |at: MediaTime| usize::try_from(at.0.saturating_sub(place.0)).unwrap_or(0).min(lanes[0].len());
         let inside = index_of(self.span.start)..index_of(self.span.end);
@@ -211,7 +212,12 @@ impl<W: Write> FrameWriter<'_, W> {
         for (frame, (recorded, other)) in frames.chunks_exact_mut(2).zip(recorded.iter().zip(other)) {
             frame.copy_from_slice(&[byte_of(recorded), byte_of(other)]);
         }
-        self.out.write_all(&frames[..2 * recorded.len()])
+        self.out.write_all(&frames[..2 * recorded.len()])?;
+        if self.out.asks_when() {
+            let end = MediaTime(place.0 + recorded.len() as i64);
+            self.out.tell_when(recorded_spans(self.gaps.so_far(), &(self.span.start..end)));
+        }
+        Ok(())
     }
 }
 

@@ -107,6 +107,11 @@ impl GapFinder {
         }
     }
 
+    /// The gaps that have ended, each channel's by start.
+    pub fn so_far(&self) -> impl Iterator<Item = &Gap> {
+        self.list.gaps.iter().chain(self.lanes.iter().filter_map(|lane| lane.last.as_ref()))
+    }
+
     /// The call is over at `end`.
     pub fn finish(mut self, end: MediaTime) -> GapList {
         for lane in &mut self.lanes {

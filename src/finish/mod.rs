@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod metadata;
 pub mod ogg;
 pub mod ogg_opus;
+pub mod opus_reader;
 pub mod overhear;
 pub mod overlay;
 pub mod seal;
@@ -39,7 +40,7 @@ pub mod verify;
 pub mod wav;
 
 pub use driver::identity_file::{PUBLIC, find_identity, open_identity, read_public_key};
-pub use driver::{Config, Event, FinishError, Finisher, Making, verify_folder};
+pub use driver::{Config, Event, FinishError, Finisher, Making, listen, verify_folder};
 pub use identity::{PublicKey, SignatureVerdict};
 pub use metadata::BoxFacts;
 pub use seal::{SUFFIX as SEALED_SUFFIX, Sealing};

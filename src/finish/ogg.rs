@@ -12,6 +12,9 @@ use std::io::{self, Write};
 /// Packets of a page at most; with packets of 60 ms that is about a second, as RFC 7845 §7 advises.
 const PAGE_PACKETS: usize = 16;
 
+/// Bytes of a page before the lengths of its segments.
+pub(super) const HEAD_BYTES: usize = 27;
+
 const MAX_SEGMENTS: usize = 255;
 
 const FIRST: u8 = 2;
@@ -74,7 +77,7 @@ impl<W: Write> Pages<W> {
 
     fn write_page(&mut self, flags: u8) -> io::Result<()> {
         let flags = if self.number == 0 { flags | FIRST } else { flags };
-        let mut head = Vec::with_capacity(27 + self.lengths.len());
+        let mut head = Vec::with_capacity(HEAD_BYTES + self.lengths.len());
         head.extend_from_slice(b"OggS\0");
         head.push(flags);
         head.extend_from_slice(&self.granule.to_le_bytes());
@@ -83,7 +86,7 @@ impl<W: Write> Pages<W> {
         head.extend_from_slice(&[0; 4]);
         head.push(self.lengths.len() as u8); // at most MAX_SEGMENTS
         head.extend_from_slice(&self.lengths);
-        let crc = crc(crc(0, &head), &self.body);
+        let crc = checksum(&[&head, &self.body]);
         head[22..26].copy_from_slice(&crc.to_le_bytes());
         self.out.write_all(&head)?;
         self.out.write_all(&self.body)?;
@@ -93,6 +96,11 @@ impl<W: Write> Pages<W> {
         self.body.clear();
         Ok(())
     }
+}
+
+/// The checksum of a page in parts; its own four bytes count as zero.
+pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
+    parts.iter().fold(0, |sum, part| crc(sum, part))
 }
 
 /// Polynomial 0x04C11DB7, nothing inverted or mirrored.

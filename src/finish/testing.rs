@@ -124,3 +124,5 @@ impl BlockList for Listed<'_> {
 pub(crate) fn damage() -> Result<StoredBlock, Damage> {
     Err(Damage { recording: RecordingNo(1), segment: 7, offset: 4_096, what: "CRC does not match".into() })
 }
+
+impl crate::finish::overhear::Frames for Vec<u8> {}

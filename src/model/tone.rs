@@ -132,6 +132,12 @@ pub trait ToneProof: fmt::Debug + Send + Sync {
 
 /// Listens to one recording.
 pub trait ToneListener {
+    /// Whether it holds as much as it should: then [`ToneListener::settle`] is due.
+    fn is_full(&self) -> bool;
+
+    /// Concludes what it can and lets go of it; `spans` say when each channel was recorded up to now.
+    fn settle(&mut self, spans: [Vec<Range<u64>>; 2]);
+
     /// The next frames: a byte of channel 1, a byte of channel 2, and so on.
     fn frames(&mut self, frames: &[u8]);
 

@@ -29,8 +29,14 @@ const SHORT: f64 = 2_000.0;
 /// Two tones of one source differ by less in frequency (a tone under speech is measured worse) …
 const SAME_FREQUENCY_HZ: f32 = 7.0;
 
-/// … and by less than this factor in level.
+/// … and by less than this factor in level; …
 const SAME_LEVEL: f32 = 1.7;
+
+/// … or than this one, when one of them is covered by something else: a speech codec spends its bits on the louder one.
+const SIMILAR_LEVEL: f32 = 2.2;
+
+/// What is covered: less than this share of all the energy. Of a short tone too little is left then.
+const COVERED: f32 = 0.3;
 
 /// Distances between tones are looked at up to this far from the expected one.
 const FARTHEST: f64 = 0.13;
@@ -72,7 +78,9 @@ pub(super) fn pick(candidates: &[Candidate], frequency_hz: f32, rhythm: Rhythm, 
 /// Tones that are known to be all there are, in their spans.
 pub(super) fn whole(tones: Vec<Candidate>, rhythm: Rhythm, spans: &[Range<u64>]) -> Found {
     let span_of = |tone: &Candidate| spans.iter().position(|span| span.contains(&tone.start.midpoint(tone.end)));
-    let node = |tone: &Candidate| Some(Node { tone: *tone, worth: 0.0, sure: true, certain: true, span: span_of(tone)? });
+    let node = |tone: &Candidate| {
+        Some(Node { tone: *tone, worth: 0.0, sure: true, certain: true, covered: false, span: span_of(tone)? })
+    };
     let nodes: Vec<Node> = tones.iter().filter_map(node).collect();
     let misses = misses(&nodes, rhythm.period() as f64, rhythm, spans);
     Found { tones, misses }
@@ -87,6 +95,8 @@ struct Node {
     sure: bool,
     /// So much so that it needs no other.
     certain: bool,
+    /// Much else sounds with it, so that its level and its edges say less.
+    covered: bool,
     span: usize,
 }
 
@@ -108,13 +118,14 @@ impl Node {
         let near = (tone.frequency_hz - frequency_hz).abs() < EXACT_HZ;
         let exact = off < most_off && tone.steadiness > least_steady && near;
         let certain = (sure && tone.purity > 0.9 && off < 0.12) || (exact && is_long);
-        Some(Node { tone: *tone, worth, sure: sure || exact, certain, span })
+        let covered = is_long && tone.purity < COVERED;
+        Some(Node { tone: *tone, worth, sure: sure || exact, certain, covered, span })
     }
 
     fn is_like(&self, other: &Node) -> bool {
         let ratio = self.tone.peak / other.tone.peak;
-        (self.tone.frequency_hz - other.tone.frequency_hz).abs() < SAME_FREQUENCY_HZ
-            && (SAME_LEVEL.recip()..SAME_LEVEL).contains(&ratio)
+        let most = if self.covered || other.covered { SIMILAR_LEVEL } else { SAME_LEVEL };
+        (self.tone.frequency_hz - other.tone.frequency_hz).abs() < SAME_FREQUENCY_HZ && (most.recip()..most).contains(&ratio)
     }
 }
 
@@ -169,7 +180,7 @@ fn best_chain(nodes: &[Node], period: f64) -> Chain {
     for (at, node) in nodes.iter().enumerate() {
         let mut best = (0.0, None);
         for earlier in (0..at).rev() {
-            let distance = (node.tone.start - nodes[earlier].tone.start) as f64;
+            let distance = distance(&nodes[earlier], node, period);
             if distance > (MOST_MISSES + 1) as f64 * period * (1.0 + FARTHEST) {
                 break;
             }
@@ -186,6 +197,14 @@ fn best_chain(nodes: &[Node], period: f64) -> Chain {
     let mut chain: Vec<Node> = std::iter::successors(Some(last), |at| before[*at]).map(|at| nodes[at]).collect();
     chain.reverse();
     Chain { nodes: chain, worth: worths[last], period }
+}
+
+/// From one tone to the next. A piece of a tone may lack its start or its end, so what fits the period better counts.
+fn distance(from: &Node, to: &Node, period: f64) -> f64 {
+    let starts = (to.tone.start - from.tone.start) as f64;
+    let ends = to.tone.end as f64 - from.tone.end as f64;
+    let off = |distance: f64| (distance - (distance / period).round() * period).abs();
+    if (from.covered || to.covered) && off(ends) < off(starts) { ends } else { starts }
 }
 
 /// What it costs to go on from one tone to the next; none: these two are not of one chain.

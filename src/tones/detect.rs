@@ -8,6 +8,8 @@
 //!
 //! Candidates are many and some are wrong; [`chain`] picks those that come in the rhythm of a recording tone, `refine` looks again
 //! where one is missing.
+//!
+//! Of a long channel not more than [`MOST_LINES`] are kept: what lies far enough back is settled and let go of.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -24,6 +26,15 @@ const BATCH_LINES: usize = 15_000;
 /// A tone is looked at from this long before to this long behind the window in which it was seen: 10 s.
 const REACH_LINES: usize = 1_250;
 
+/// A channel this long (24 min, 2 MB) is settled up to …
+const MOST_LINES: usize = 180_000;
+
+/// … so much before its end (4 min), and …
+const OPEN_LINES: usize = 30_000;
+
+/// … so much before that is kept, for a tone is known by its neighbours (the longest rhythm in the table is of 60.5 s).
+const LAP_LINES: usize = 30_000;
+
 /// Lines between which a tone goes on although they do not have it: a lost packet, a burst of speech.
 const BRIDGE_LINES: usize = 5;
 
@@ -36,8 +47,8 @@ const LEAST_STEADINESS: f32 = 0.4;
 /// Tones of which as many are missing must be so pure on the average.
 const LEAST_PURITY: f32 = 0.8;
 
-/// More candidates are not kept: ten a second for a day.
-const MOST_CANDIDATES: usize = 864_000;
+/// More candidates are not kept: ten a second for as long as lines are.
+const MOST_CANDIDATES: usize = MOST_LINES / 12;
 
 /// A tone that may be one of the recording tones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +76,10 @@ pub struct Detector {
     /// Lines before this one have been looked at.
     seen: usize,
     candidates: Vec<Candidate>,
+    /// Tones whose lines are gone.
+    settled: Vec<Candidate>,
+    /// All tones that begin before this sample are among them.
+    settled_to: u64,
 }
 
 impl Detector {
@@ -72,7 +87,8 @@ impl Detector {
     pub fn new(frequency_hz: f64, on_samples: u64) -> Detector {
         let lines = usize::try_from(on_samples / LINE as u64).unwrap_or(usize::MAX);
         let window = (lines.min(100) * 6 / 10).clamp(7, 32);
-        Detector { lines: Lines::new(frequency_hz), window, seen: 0, candidates: Vec::new() }
+        let lines = Lines::new(frequency_hz);
+        Detector { lines, window, seen: 0, candidates: Vec::new(), settled: Vec::new(), settled_to: 0 }
     }
 
     /// Takes the next samples, at the scale of 16 bits.
@@ -84,9 +100,51 @@ impl Detector {
         }
     }
 
+    /// Whether it holds as much as it should: then [`Detector::settle`] is due.
+    pub fn is_full(&self) -> bool {
+        self.lines.kept().len() >= MOST_LINES
+    }
+
+    /// Finds the tones of this rhythm in all but the last minutes, and lets go of what it knows them by. `spans`: while it was
+    /// recorded up to now.
+    pub fn settle(&mut self, rhythm: Rhythm, spans: &[Range<u64>]) {
+        let kept = self.lines.kept();
+        self.look(kept.end.saturating_sub(REACH_LINES));
+        self.in_order();
+        let up_to = kept.end.saturating_sub(OPEN_LINES).max(kept.start);
+        let found = self.find(rhythm, spans);
+        self.settle_those(found.tones, rhythm, (up_to * LINE) as u64);
+        let from = up_to.saturating_sub(LAP_LINES);
+        self.lines.forget(from);
+        self.candidates.retain(|tone| tone.start >= (from * LINE) as u64);
+    }
+
     /// The channel has ended: the tones of this rhythm, while it was recorded.
     pub fn finish(mut self, rhythm: Rhythm, spans: &[Range<u64>]) -> Found {
         self.end();
+        let found = self.find(rhythm, spans);
+        if self.settled_to == 0 {
+            return found;
+        }
+        self.settle_those(found.tones, rhythm, u64::MAX);
+        chain::whole(self.settled, rhythm, spans)
+    }
+
+    /// Adds the tones that begin before `up_to` to those settled. One at the border may have been measured otherwise before.
+    fn settle_those(&mut self, tones: Vec<Candidate>, rhythm: Rhythm, up_to: u64) {
+        let known = self.settled.last().map_or(0, |tone| tone.end);
+        let from = known.max(self.settled_to.saturating_sub(rhythm.on_samples));
+        self.settled.extend(tones.into_iter().filter(|tone| (from..up_to).contains(&tone.start)));
+        self.settled_to = up_to;
+    }
+
+    /// The tones among the lines that are kept.
+    fn find(&self, rhythm: Rhythm, spans: &[Range<u64>]) -> Found {
+        let kept = self.lines.kept();
+        let (start, end) = ((kept.start * LINE) as u64, (kept.end * LINE) as u64);
+        let within = |span: &Range<u64>| span.start.max(start)..span.end.min(end);
+        let spans: Vec<Range<u64>> = spans.iter().map(within).filter(|span| span.start < span.end).collect();
+        let spans = spans.as_slice();
         let found = chain::pick(&self.candidates, self.lines.frequency_hz as f32, rhythm, spans);
         let found = if found.tones.len() < 2 { fold::find(&self.lines, rhythm, spans).unwrap_or(found) } else { found };
         let found = refine::refine(&self.lines, found, rhythm);
@@ -102,6 +160,10 @@ impl Detector {
     fn end(&mut self) {
         self.lines.finish();
         self.look(self.lines.kept().end);
+        self.in_order();
+    }
+
+    fn in_order(&mut self) {
         // A tone may turn out to reach back before one that was seen earlier.
         self.candidates.retain(|tone| tone.start < tone.end);
         self.candidates.sort_by_key(|tone| tone.start);

@@ -1,6 +1,8 @@
 //! Fetches custom tones: from web servers, of which the last copy is kept with its ETag (RFC 9110 §8.8.3), and from files. Whatever is
 //! there, it takes at most [`MOST_BYTES`] of memory and [`MOST_WAIT_S`] of time, and nothing waits for it.
 
+pub mod sidecar;
+
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

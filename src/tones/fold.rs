@@ -25,8 +25,12 @@ const AROUND: f32 = 0.5;
 /// How well both halves of a tone agree in phase, from -1 to 1, on the average of all periods.
 const LEAST_AGREEMENT: f32 = 0.85;
 
-/// Fainter than this in the band (the peak of −38 dBm0) may be a remainder of speech.
+/// Fainter than this in the band (the peak of −38 dBm0) may be a remainder of speech, …
 const FAINTEST: f32 = 290.0 * (LINE / 2) as f32;
+
+/// … and this (−34 dBm0) for a tone of less than a quarter of a second.
+const FAINTEST_SHORT: f32 = 455.0 * (LINE / 2) as f32;
+const SHORT_LINES: usize = 31;
 
 /// Lines turned back by a tone of exactly the frequency, summed up to each.
 struct Sums<'l> {
@@ -114,7 +118,8 @@ impl Fold<'_> {
             (start, if most < MOST_UNEVEN * least { least } else { 0.0 })
         };
         let (start, least) = starts.map(amount).max_by(|a, b| a.1.total_cmp(&b.1))?;
-        (least > FAINTEST && self.is_alone(start, least) && self.agreement(start) > LEAST_AGREEMENT).then_some(start)
+        let faintest = if self.length < SHORT_LINES { FAINTEST_SHORT } else { FAINTEST };
+        (least > faintest && self.is_alone(start, least) && self.agreement(start) > LEAST_AGREEMENT).then_some(start)
     }
 
     /// Whether there is little of it before and behind.

@@ -3,11 +3,10 @@
 use std::f32::consts::TAU;
 use std::ops::Range;
 
+use wide::f32x4;
+
 /// Samples of a line.
 pub(super) const LINE: usize = 64;
-
-/// Lines kept: 2.2 hours, 12 MB. Of a longer channel the last ones.
-const MOST_LINES: usize = 1_000_000;
 
 /// Lines weaker than this in the band have no phase: −60 dBm0.
 const FAINTEST: f32 = 25.0 * (LINE / 2) as f32;
@@ -33,8 +32,8 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     pub(super) frequency_hz: f64,
-    cosine: [f32; LINE],
-    sine: [f32; LINE],
+    cosine: [f32x4; LINE / 4],
+    sine: [f32x4; LINE / 4],
     part: Vec<f32>,
     lines: Vec<Line>,
     /// Number of the first line that is kept.
@@ -44,10 +43,11 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(frequency_hz: f64) -> Lines {
         let wave = |n: usize| std::f64::consts::TAU * frequency_hz * n as f64 / 8_000.0;
+        let four = |n: usize, value: fn(f64) -> f64| f32x4::new(std::array::from_fn(|lane| value(wave(4 * n + lane)) as f32));
         Lines {
             frequency_hz,
-            cosine: std::array::from_fn(|n| wave(n).cos() as f32),
-            sine: std::array::from_fn(|n| -wave(n).sin() as f32),
+            cosine: std::array::from_fn(|n| four(n, f64::cos)),
+            sine: std::array::from_fn(|n| four(n, |wave| -wave.sin())),
             part: Vec::with_capacity(LINE),
             lines: Vec::new(),
             first: 0,
@@ -71,10 +71,13 @@ impl Lines {
             self.lines.push(self.line(line));
         }
         self.part.extend_from_slice(rest);
-        if self.lines.len() > MOST_LINES {
-            self.lines.drain(..MOST_LINES / 4);
-            self.first += MOST_LINES / 4;
-        }
+    }
+
+    /// Lets go of all lines before this one.
+    pub(super) fn forget(&mut self, before: usize) {
+        let gone = before.saturating_sub(self.first).min(self.lines.len());
+        self.lines.drain(..gone);
+        self.first += gone;
     }
 
     /// The channel has ended: what is left becomes a line with silence behind it.
@@ -88,17 +91,15 @@ impl Lines {
     }
 
     fn line(&self, samples: &[f32; LINE]) -> Line {
-        const LANES: usize = 8;
-        let (mut re, mut im, mut energy) = ([0.0_f32; LANES], [0.0_f32; LANES], [0.0_f32; LANES]);
-        for at in (0..LINE).step_by(LANES) {
-            for lane in 0..LANES {
-                let sample = samples[at + lane];
-                re[lane] += sample * self.cosine[at + lane];
-                im[lane] += sample * self.sine[at + lane];
-                energy[lane] += sample * sample;
-            }
+        let (mut re, mut im, mut energy) = (f32x4::ZERO, f32x4::ZERO, f32x4::ZERO);
+        let (parts, _) = samples.as_chunks::<4>();
+        for (samples, (cosine, sine)) in parts.iter().zip(self.cosine.iter().zip(&self.sine)) {
+            let samples = f32x4::new(*samples);
+            re += samples * *cosine;
+            im += samples * *sine;
+            energy += samples * samples;
         }
-        Line { re: re.iter().sum(), im: im.iter().sum(), energy: energy.iter().sum() }
+        Line { re: re.reduce_add(), im: im.reduce_add(), energy: energy.reduce_add() }
     }
 
     /// Which lines are there.

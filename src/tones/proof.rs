@@ -63,6 +63,16 @@ impl ToneListener for Listener {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.detectors.iter().any(Detector::is_full)
+    }
+
+    fn settle(&mut self, spans: [Vec<Range<u64>>; 2]) {
+        for (detector, spans) in self.detectors.iter_mut().zip(&spans) {
+            detector.settle(self.target.rhythm, spans);
+        }
+    }
+
     fn finish(self: Box<Self>, spans: [Vec<Range<u64>>; 2]) -> ToneFindings {
         let Listener { policy, target, detectors, .. } = *self;
         let [first, second] = detectors;

@@ -11,6 +11,9 @@ pub const SOCKET: &str = "/run/nearend-tone/socket";
 /// A longer request is none.
 pub const MOST_LINE_BYTES: usize = 4_096;
 
+/// A longer answer is none.
+pub const MOST_ANSWER_BYTES: u64 = 64 << 10;
+
 /// Tones whose times are kept for an answer.
 pub const LAST_TONES: usize = 64;
 
@@ -98,6 +101,18 @@ pub enum State {
     Paused,
     /// It should play, but the device cannot be opened or has gone; it is tried again every second.
     NoDevice,
+}
+
+impl State {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Stopped => "stopped",
+            State::Playing => "playing",
+            State::Paused => "paused",
+            State::NoDevice => "no-device",
+        }
+    }
 }
 
 /// The answer to every request: what really happened.

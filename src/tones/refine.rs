@@ -8,8 +8,14 @@ use super::detect::Candidate;
 use super::lines::{LINE, Lines};
 use super::plan::Rhythm;
 
-/// So far from its expected place a tone is looked for.
+/// So far from its expected place a missing tone is looked for …
 const SEARCH_LINES: usize = 8;
+
+/// … and one of which a piece was found.
+const SETTLE_LINES: usize = 2;
+
+/// Pieces of tones are at most so many samples longer than they should be, or lie so far off.
+const BLUR: i64 = 2 * LINE as i64;
 
 /// Each line farther from there has to give so much more of it.
 const UNLIKELY: f32 = 0.025;
@@ -38,17 +44,18 @@ pub(super) fn refine(lines: &Lines, mut found: Found, rhythm: Rhythm) -> Found {
         return found;
     }
     let usual = Usual::of(lines, &found.tones, rhythm);
-    let grid = Grid::of(&found.tones, &usual, rhythm);
+    let grid = Grid::of(lines, &found.tones, &usual, rhythm);
     for tone in &mut found.tones {
         if !usual.is_clear(tone) {
             let start = grid.nearest(tone.start.midpoint(tone.end).saturating_sub(usual.samples / 2));
-            *tone = usual.look_at(lines, start).unwrap_or(*tone);
+            let whole = usual.look_at(lines, start, SETTLE_LINES);
+            *tone = whole.unwrap_or_else(|| if usual.is_piece_of(tone, start) { usual.whole(tone, start) } else { *tone });
         }
     }
     let (there, gone): (Vec<_>, Vec<_>) = found
         .misses
         .iter()
-        .map(|place| (*place, usual.look_at(lines, grid.nearest(*place))))
+        .map(|place| (*place, usual.look_at(lines, grid.nearest(*place), SEARCH_LINES)))
         .partition(|(_, tone)| tone.is_some());
     found.tones.extend(there.into_iter().filter_map(|(_, tone)| tone));
     found.tones.sort_by_key(|tone| tone.start);
@@ -63,13 +70,40 @@ struct Grid {
 }
 
 impl Grid {
-    fn of(tones: &[Candidate], usual: &Usual, rhythm: Rhythm) -> Grid {
+    fn of(lines: &Lines, tones: &[Candidate], usual: &Usual, rhythm: Rhythm) -> Grid {
         let places: Vec<f64> = tones.iter().filter(|tone| usual.is_clear(tone)).map(|tone| tone.start as f64).collect();
         let planned = rhythm.period() as f64;
         let periods = |pair: &[f64]| (pair[1] - pair[0]) / ((pair[1] - pair[0]) / planned).round().max(1.0);
         let mut found: Vec<f64> = places.windows(2).map(periods).filter(|p| (p / planned - 1.0).abs() < MOST_DRIFT).collect();
         found.sort_by(f64::total_cmp);
-        Grid { places, period: found.get(found.len() / 2).copied().unwrap_or(planned) }
+        let grid = Grid { places, period: found.get(found.len() / 2).copied().unwrap_or(planned) };
+        if grid.places.is_empty() { grid.agreed(lines, tones, usual) } else { grid }
+    }
+
+    /// Where no place is clear, the tones agree on one: what is seen of each lies within it, and most of them are on one grid. Where
+    /// that leaves room, the place with the most of the tone in all of them counts.
+    fn agreed(mut self, lines: &Lines, tones: &[Candidate], usual: &Usual) -> Grid {
+        // How far the whole tone can begin before and behind a place of the grid.
+        let room = |place: f64, tone: &Candidate| {
+            let nearest = place + ((tone.start as f64 - place) / self.period).round() * self.period;
+            let least = tone.end as f64 - usual.samples as f64 - nearest;
+            (least.min(tone.start as f64 - nearest) as i64, (tone.start as f64 - nearest) as i64)
+        };
+        let agrees = |(least, most): &(i64, i64)| *least <= BLUR && *most >= -BLUR;
+        let many = |place: f64| tones.iter().filter(|tone| agrees(&room(place, tone))).count();
+        let Some(place) = tones.iter().map(|tone| tone.start as f64).max_by_key(|place| many(*place)) else { return self };
+        let rooms: Vec<(i64, i64)> = tones.iter().map(|tone| room(place, tone)).filter(agrees).collect();
+        let least = rooms.iter().map(|room| room.0).max().unwrap_or(0);
+        let most = rooms.iter().map(|room| room.1).min().unwrap_or(0);
+        let shared = |shift: i64| {
+            let first = place + shift as f64;
+            let start = |tone: &Candidate| first + ((tone.start as f64 - first) / self.period).round() * self.period;
+            tones.iter().map(|tone| usual.share(lines, start(tone).max(0.0) as usize / LINE)).sum::<f32>()
+        };
+        let shifts = (least.min(most)..=most.max(least)).step_by(LINE).map(|shift| (shift, shared(shift)));
+        let shift = shifts.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(shift, _)| shift);
+        self.places = vec![place + shift as f64];
+        self
     }
 
     /// The place of the grid next to this one, if one is near.
@@ -82,6 +116,16 @@ impl Grid {
 }
 
 impl Usual {
+    /// Whether a tone from this place on would hold the piece that is seen of it.
+    fn is_piece_of(&self, tone: &Candidate, start: u64) -> bool {
+        tone.start as i64 >= start as i64 - BLUR && tone.end as i64 <= (start + self.samples) as i64 + BLUR
+    }
+
+    /// The whole tone of which a piece is seen.
+    fn whole(&self, piece: &Candidate, start: u64) -> Candidate {
+        Candidate { start, end: start + self.samples, ..*piece }
+    }
+
     /// Whether it has the usual length, so that its edges were not hidden.
     fn is_clear(&self, tone: &Candidate) -> bool {
         (tone.end - tone.start).abs_diff(self.samples) * 25 <= self.samples
@@ -90,10 +134,7 @@ impl Usual {
     fn of(lines: &Lines, tones: &[Candidate], rhythm: Rhythm) -> Usual {
         let clear: Vec<&Candidate> = tones.iter().filter(|tone| tone.purity > 0.5).collect();
         let clear = if clear.is_empty() { tones.iter().collect() } else { clear };
-        let lengths = clear.iter().map(|tone| (tone.end - tone.start) as f32).collect();
-        // One alone may have been cut by what sounds beside it.
-        let is_known = clear[0].purity > 0.5 && clear.len() > 1;
-        let samples = if is_known { median(lengths) as u64 } else { rhythm.on_samples };
+        let samples = usual_length(&clear, rhythm.on_samples);
         Usual {
             turn: lines.turn_of(median(clear.iter().map(|tone| tone.frequency_hz).collect())),
             amplitude: median(clear.iter().map(|tone| tone.peak).collect()) * (LINE / 2) as f32,
@@ -103,9 +144,9 @@ impl Usual {
     }
 
     /// The tone that begins about here, if it does.
-    fn look_at(&self, lines: &Lines, place: u64) -> Option<Candidate> {
+    fn look_at(&self, lines: &Lines, place: u64, search: usize) -> Option<Candidate> {
         let middle = usize::try_from(place).ok()? / LINE;
-        let nearby = middle.saturating_sub(SEARCH_LINES)..=middle + SEARCH_LINES;
+        let nearby = middle.saturating_sub(search)..=middle + search;
         let likelihood = |at: usize, share: f32| share - UNLIKELY * at.abs_diff(middle) as f32;
         let shares = nearby.map(|at| (at, self.share(lines, at)));
         let (start, share) = shares.max_by(|a, b| likelihood(a.0, a.1).total_cmp(&likelihood(b.0, b.1)))?;
@@ -134,6 +175,16 @@ impl Usual {
         let sum = lines.sum(&(start..start + self.lines), self.turn, start, |line| line);
         sum.re.hypot(sum.im) / self.lines as f32 / self.amplitude
     }
+}
+
+/// The length that tones have. What sounds beside one cuts it or adds to it, so another length than the planned one counts only when
+/// most of them agree on it and few have the planned one.
+fn usual_length(tones: &[&Candidate], planned: u64) -> u64 {
+    let lengths: Vec<u64> = tones.iter().map(|tone| tone.end - tone.start).collect();
+    let usual = median(lengths.iter().map(|length| *length as f32).collect()) as u64;
+    let like = |right: u64| lengths.iter().filter(|length| length.abs_diff(right) * 25 <= right).count();
+    let is_other = lengths.len() > 1 && 3 * like(usual) >= 2 * lengths.len() && 3 * like(planned) < lengths.len();
+    if is_other { usual } else { planned }
 }
 
 fn median(mut values: Vec<f32>) -> f32 {

@@ -72,6 +72,18 @@ impl Snapshot {
             let state = std::iter::once((("state", source.state.to_owned()), 1));
             gauges(to, "tone_source", "1 for the state that [tone] audiosrc is in", state)?;
         }
+        if let Some(sidecar) = &self.0.tone_sidecar {
+            let state = std::iter::once((("state", sidecar.state.to_owned()), 1));
+            gauges(to, "tone_sidecar", "1 for the state that nearend-tone is in", state)?;
+            gauge(
+                to,
+                "tone_sidecar_trouble",
+                "1 while nearend-tone does not answer or has no device",
+                u64::from(sidecar.trouble.is_some()),
+            )?;
+            gauge(to, "tone_underruns", "Times the loudspeaker ran dry in what plays", sidecar.underruns)?;
+            gauge(to, "tone_device_losses", "Times the loudspeaker was not there in what plays", sidecar.device_losses)?;
+        }
         counter(to, "tones_found", "Recording tones in finished recordings", tones.found)?;
         counter(to, "tones_missing", "Recording tones that should have been there", tones.missing)?;
         counter(to, "tone_recordings_demanded", "Finished recordings that must hold the tone", tones.demanded)?;

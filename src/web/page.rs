@@ -53,6 +53,9 @@ fn verdict(page: &mut String, status: &Status) -> std::fmt::Result {
              report name them</p>"
         )?;
     }
+    if let Some(trouble) = status.tone_sidecar.as_ref().and_then(|sidecar| sidecar.trouble.as_ref()) {
+        write!(page, "<p class=warn role=alert>Tones: {}</p>", Text(trouble))?;
+    }
     if let Some(source) = status.tone_source.as_ref().filter(|source| !source.usable) {
         let (uri, detail) = (Text(&source.uri), Text(&source.detail));
         write!(page, "<p class=warn role=alert>Recording tone {uri} ({state}): {detail}</p>", state = source.state)?;

@@ -38,6 +38,8 @@ pub struct Status {
     pub assurance: Assurance,
     /// The tone that the media servers are configured with; none: the box is not told which.
     pub tone_source: Option<ToneSource>,
+    /// The loudspeaker; none: nothing to play on it is installed.
+    pub tone_sidecar: Option<ToneSidecar>,
     /// Totals since start.
     pub totals: Totals,
     /// The disk.
@@ -121,6 +123,22 @@ pub struct ToneSource {
     pub usable: bool,
     /// In words.
     pub detail: String,
+}
+
+/// `nearend-tone`, which plays on the loudspeaker.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToneSidecar {
+    /// In a word: `silent`, `stopped`, `playing`, `paused`, `no-device`.
+    pub state: &'static str,
+    /// The ALSA device.
+    pub device: String,
+    /// What is wrong; none: nothing.
+    pub trouble: Option<String>,
+    /// How often the device ran dry since play.
+    pub underruns: u64,
+    /// How often it went away or could not be opened since play.
+    pub device_losses: u64,
 }
 
 /// Recording tones of finished recordings.

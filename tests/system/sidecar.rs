@@ -10,6 +10,8 @@ use nearend::tones::plan::Rhythm;
 use nearend::tones::synth;
 use serde_json::{Value, json};
 
+use super::site::Site;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Sidecar {
@@ -165,6 +167,29 @@ fn a_device_that_is_not_there_or_fails_is_tried_until_it_works() {
     std::fs::create_dir(sidecar.path("gone")).unwrap();
     sidecar.wait_for("its return", |status| status["state"] == "stopped");
     assert_eq!(sidecar.heard("gone/pulled.wav").len(), 2 * 16_000 + 4_000);
+}
+
+#[test]
+fn the_box_shows_logs_and_counts_once_that_its_loudspeaker_is_gone_and_records_all_the_same() {
+    let mut sidecar = Sidecar::start();
+    let site = Site::start_with(&format!("[tone]\nsidecar = \"{}\"\n", sidecar.path("socket").display()));
+    let state = |site: &Site, state: &str| site.metric(&format!("nearend_tone_sidecar{{state=\"{state}\"}}")) == Some(1);
+    site.wait_for("a sidecar at rest", |site| state(site, "stopped"));
+    assert_eq!(site.metric("nearend_tone_sidecar_trouble"), Some(0));
+    let mut request = play(None);
+    request["device"] = "hw:17".into();
+    assert_eq!(sidecar.ask(&request)["state"], "no-device");
+    site.wait_for("its loss", |site| state(site, "no-device") && site.metric("nearend_tone_device_losses") > Some(1));
+    let (_, page) = site.get("/");
+    assert!(page.contains("role=alert>Tones: the loudspeaker cannot be used: hw:17"), "{page}");
+    assert_eq!(site.get("/health/ready").0, 200, "calls are recorded all the same");
+    sidecar.ask(&json!({"cmd": "stop"}));
+    site.wait_for("its end", |site| state(site, "stopped") && site.metric("nearend_tone_sidecar_trouble") == Some(0));
+    sidecar.process.kill().unwrap();
+    site.wait_for("its death", |site| state(site, "silent") && site.metric("nearend_tone_sidecar_trouble") == Some(1));
+    assert!(site.get("/api/v1/status").1.contains("nearend-tone does not answer: Connection refused"));
+    let said = |words: &str| site.log().iter().filter(|line| line.contains(words)).count();
+    assert_eq!((said("the loudspeaker cannot be used"), said("no more trouble"), said("does not answer")), (1, 1, 1));
 }
 
 #[test]

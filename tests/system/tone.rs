@@ -118,6 +118,54 @@ fn check_measures_what_render_made_and_what_sox_made_of_it() {
     assert_eq!(code, Some(1), "5 % too low: {json}");
 }
 
+/// Ends with the test.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_mp3_is_fetched_by_https_from_whom_the_system_trusts() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    render(dir, &["--preset", "us", "--seconds", "1", "--level", "-10"]);
+    let encode = ["-v", "error", "-i", "recorddn-hears.wav", "-ar", "44100", "-c:a", "libmp3lame", "tone.mp3"];
+    assert!(Command::new("ffmpeg").current_dir(dir).args(encode).status().unwrap().success());
+    let ip = super::site::address();
+    let made = rcgen::generate_simple_self_signed([ip.to_string()]).unwrap();
+    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let port = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
+    let address = format!("{ip}:{port}");
+    let serve = ["s_server", "-quiet", "-WWW", "-cert", "cert.pem", "-key", "key.pem", "-accept", &address];
+    let _server = Server(Command::new("openssl").current_dir(dir).args(serve).spawn().unwrap());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while std::net::TcpStream::connect(&address).is_err() {
+        assert!(std::time::Instant::now() < until, "openssl does not listen");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let uri = format!("https://{address}/tone.mp3");
+    let fetched = |trusted: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearend"));
+        command.args(["tone", "render", "--seconds", "9", "--tonesilenceduration", "2000", "--json", "--audiosrc", &uri]);
+        let output = command.arg("--out").arg(dir.join("custom")).env("SSL_CERT_FILE", dir.join(trusted)).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let custom = fetched("cert.pem");
+    // The encoder fills its first and last frame.
+    assert!(custom["on_ms"].as_u64().is_some_and(|ms| (1_000..1_120).contains(&ms)), "{custom}");
+    assert_eq!(custom["tones_at_ms"].as_array().map(Vec::len), Some(3), "{custom}");
+    let heard = stat(&dir.join("custom/recorddn-hears.wav"), "0.1", "0.3");
+    let hz = 8_000.0 / std::f64::consts::PI * (heard["RMS delta"] / heard["RMS amplitude"] / 2.0).asin();
+    assert!((hz - 1_400.0).abs() < 5.0 && (20.0 * heard["Maximum amplitude"].log10() + 13.17).abs() < 0.5, "{heard:?}");
+    std::fs::write(dir.join("nobody.pem"), rcgen::generate_simple_self_signed(["other".into()]).unwrap().cert.pem()).unwrap();
+    assert!(fetched("nobody.pem")["no_tone"].as_str().is_some_and(|why| why.contains("certificate")), "nobody vouches for it");
+}
+
 #[test]
 fn a_file_that_is_none_is_refused_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -119,3 +119,57 @@ fn a_rule_demands_a_tone_and_the_days_report_names_the_recording_without_it() {
     let found = entries.filter(|call| call["rule"] == "with tone" && call["findings"].to_string().contains("\"tone\"")).count();
     assert_eq!(found, 1, "{reports:?}");
 }
+
+/// `nearend tone check --recording ID …` at the box: exit status, findings, what it said beside them.
+fn check(site: &Site, id: &str, more: &[&str]) -> (Option<i32>, Value, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nearend"));
+    command.args(["tone", "check", "--json", "--recording", id]).args(more);
+    let output = command.arg("--config").arg(site.path("nearend.toml")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default(), said)
+}
+
+#[test]
+fn a_recording_is_measured_by_its_id_while_the_box_may_read_it() {
+    for format in ["wav", "opus"] {
+        let site = Site::start_with(&format!("{CHINA}[[tenant]]\nid = \"default\"\nformat = \"{format}\"\n"));
+        let bench = rendered(&site);
+        call(&site, &bench.join("channel-1.wav"), &bench.join("channel-2.wav"));
+        let recordings = site.wait_for_recordings(1);
+        let (code, measured, said) = check(&site, recordings[0].id(), &[]);
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{measured}");
+        let before = &tones(&recordings[0])["channels"][0];
+        let again = &measured["channels"][0];
+        assert_eq!((&again["expected"], &again["missing"]), (&before["expected"], &before["missing"]), "{format}");
+        for (key, by) in [("frequencyHz", 0.5), ("lengthMs", 5.0), ("levelDbm0", 2.0), ("firstMs", 5.0), ("lastMs", 5.0)] {
+            let off = (again[key].as_f64().unwrap() - before[key].as_f64().unwrap()).abs();
+            assert!(off < by, "{format} {key}: {again} {before}");
+        }
+        let (code, other, _) = check(&site, recordings[0].id(), &["--preset", "us", "--demand", "2"]);
+        assert_eq!((code, &other["preset"], &other["demand"]), (Some(1), &"us".into(), &"channel-2".into()), "{other}");
+    }
+}
+
+#[test]
+fn of_a_sealed_recording_what_was_measured_before_is_shown_and_a_running_one_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let sealed = super::sealed::tenant("wav", &[&super::sealed::recipient(folder.path(), "key")]);
+    let site = Site::start_with(&format!("{CHINA}{sealed}"));
+    let bench = rendered(&site);
+    std::thread::scope(|scope| {
+        scope.spawn(|| call(&site, &bench.join("channel-1.wav"), &bench.join("channel-2.wav")));
+        let running = || super::sealed::recordings(&site, &["ls", "--json"]).0;
+        let id = || serde_json::from_str::<Value>(&running()).ok()?[0]["id"].as_str().map(str::to_owned);
+        site.wait_for("a tone in the running call", |site| {
+            id().is_some_and(|id| check(site, &id, &[]).1["channels"][0]["found"].as_u64() >= Some(1))
+        });
+    });
+    let recordings = site.wait_for_recordings(1);
+    let (code, measured, said) = check(&site, recordings[0].id(), &[]);
+    assert_eq!((code, &measured["channels"][0]["found"]), (Some(0), &2.into()), "{measured} {said}");
+    assert!(said.contains("before it was sealed"), "{said}");
+    let (code, _, said) = check(&site, recordings[0].id(), &["--preset", "us"]);
+    assert!(code == Some(2) && said.contains("leave out --preset"), "{said}");
+    let (code, _, said) = check(&site, "nobody", &[]);
+    assert!(code == Some(2) && said.contains("no recording nobody here"), "{said}");
+}

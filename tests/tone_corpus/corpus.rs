@@ -4,6 +4,7 @@
 use std::f64::consts::TAU;
 use std::io::Write;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nearend::model::g711::{alaw_to_linear, linear_to_alaw, linear_to_ulaw, ulaw_to_linear};
@@ -34,6 +35,8 @@ pub(crate) enum Codec {
     Alaw,
     /// Through this encoder of ffmpeg, and back.
     Ffmpeg(&'static str),
+    /// Through [`build_g729`], and back.
+    G729,
 }
 
 /// One channel of a call.
@@ -54,6 +57,8 @@ pub(crate) struct Recipe {
     pub(crate) codecs: &'static [Codec],
     /// More speech than the bundled one: 16-bit samples of 8 kHz.
     pub(crate) speech: Vec<Vec<f32>>,
+    /// What [`build_g729`] made.
+    pub(crate) g729: PathBuf,
 }
 
 impl Call {
@@ -78,7 +83,8 @@ impl Call {
         let mut samples: Vec<f32> = match codec {
             Codec::Ulaw => sent.iter().map(|s| f32::from(ulaw_to_linear(linear_to_ulaw(*s)))).collect(),
             Codec::Alaw => sent.iter().map(|s| f32::from(alaw_to_linear(linear_to_alaw(*s)))).collect(),
-            Codec::Ffmpeg(name) => through_ffmpeg(name, &sent).iter().map(|s| f32::from(*s)).collect(),
+            Codec::Ffmpeg(name) => through_ffmpeg(name, &sent),
+            Codec::G729 => samples_of(&through(&mut Command::new(&recipe.g729), bytes_of(&sent))),
         };
         for packet in samples.chunks_mut(PACKET).filter(|_| rng.f64() < LOSS) {
             packet.fill(0.0);
@@ -127,6 +133,15 @@ impl Score {
     pub(crate) fn hours(&self) -> f64 {
         self.samples as f64 / RATE as f64 / 3_600.0
     }
+}
+
+/// The program that sends audio through G.729 and back, built into `folder`: no crate has an encoder.
+pub(crate) fn build_g729(folder: &Path) -> PathBuf {
+    let program = folder.join("g729");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tone_corpus/g729.c");
+    let built = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source).arg("-lbcg729").status();
+    assert!(built.is_ok_and(|status| status.success()), "scripts/deps build test installs a C compiler and libbcg729-dev");
+    program
 }
 
 fn add_tones(rng: &mut fastrand::Rng, preset: Preset, level_dbm0: f64, signal: &mut [f32]) -> Vec<Range<usize>> {
@@ -229,27 +244,34 @@ fn music(rng: &mut fastrand::Rng, length: usize) -> Vec<f32> {
 }
 
 /// Encodes and decodes again. The codec's delay is undone by ffmpeg itself (pre-skip).
-fn through_ffmpeg(codec: &'static str, samples: &[i16]) -> Vec<i16> {
-    let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+fn through_ffmpeg(codec: &'static str, samples: &[i16]) -> Vec<f32> {
     let raw = ["-f", "s16le", "-ar", "8000", "-ac", "1"];
     let encode = [&raw[..], &["-i", "-", "-c:a", codec, "-b:a", "16k", "-application", "voip", "-f", "ogg", "-"]].concat();
     let decode = [&["-i", "-"], &raw[..], &["-"]].concat();
-    let out = ffmpeg(&decode, ffmpeg(&encode, bytes));
+    let ffmpeg = |arguments: &[&str], input| {
+        let mut command = Command::new("ffmpeg");
+        through(command.args(["-hide_banner", "-loglevel", "error"]).args(arguments), input)
+    };
+    let out = samples_of(&ffmpeg(&decode, ffmpeg(&encode, bytes_of(samples))));
     assert!(out.len() >= RATE, "ffmpeg gave no audio for {codec}");
-    out.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]])).collect()
+    out
 }
 
-fn ffmpeg(arguments: &[&str], input: Vec<u8>) -> Vec<u8> {
-    let mut child = Command::new("ffmpeg")
-        .args(["-hide_banner", "-loglevel", "error"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("ffmpeg is installed by scripts/deps test");
+fn bytes_of(samples: &[i16]) -> Vec<u8> {
+    samples.iter().flat_map(|s| s.to_le_bytes()).collect()
+}
+
+fn samples_of(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(2).map(|s| f32::from(i16::from_le_bytes([s[0], s[1]]))).collect()
+}
+
+/// What a program makes of its input.
+fn through(program: &mut Command, input: Vec<u8>) -> Vec<u8> {
+    let child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("scripts/deps test installs ffmpeg and libbcg729-dev");
     let mut stdin = child.stdin.take().expect("it is piped");
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().expect("it can be waited for");
-    writer.join().expect("it does not panic").expect("ffmpeg reads all of it");
+    writer.join().expect("it does not panic").expect("it reads all of its input");
     output.stdout
 }

@@ -5,8 +5,9 @@ mod corpus;
 use corpus::{Call, Codec, Recipe, Score};
 
 fn score(calls: u64, with_tone: bool) -> Score {
-    let recipe =
-        Recipe { seconds: 60, with_tone, codecs: &[Codec::Ulaw, Codec::Alaw, Codec::Ffmpeg("libopus")], speech: Vec::new() };
+    let folder = tempfile::tempdir().expect("there is room for temporary files");
+    let codecs = &[Codec::Ulaw, Codec::Alaw, Codec::Ffmpeg("libopus"), Codec::G729];
+    let recipe = Recipe { seconds: 60, with_tone, codecs, speech: Vec::new(), g729: corpus::build_g729(folder.path()) };
     let mut score = Score::default();
     for n in 0..calls {
         let call = Call::new(n, &recipe);

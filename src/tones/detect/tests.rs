@@ -78,6 +78,36 @@ fn noise_and_digits_are_no_tones() {
 }
 
 #[test]
+fn a_channel_of_hours_is_measured_in_bounded_memory() {
+    let (minutes, tone) = (100, tone(1_400.0, 4_000, -24.0));
+    let (pause, length) = (20_000_000..24_123_456_u64, minutes * 480_000_u64);
+    let recorded = spans(length, std::slice::from_ref(&pause));
+    let planned: Vec<u64> = recorded.iter().flat_map(|span| (span.start..span.end - 4_000).step_by(124_000)).collect();
+    let gone = [7, 100, 101, 250];
+    let places: Vec<u64> = planned.iter().enumerate().filter(|(n, _)| !gone.contains(n)).map(|(_, place)| *place).collect();
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut detector = Detector::new(1_400.0, 4_000);
+    let mut most = 0;
+    for start in (0..length).step_by(8_000) {
+        let at = |n: u64| {
+            places[..places.partition_point(|place| *place <= n)].last().and_then(|place| tone.get((n - place) as usize))
+        };
+        let samples: Vec<f32> =
+            (start..start + 8_000).map(|n| at(n).map_or(0.0, |s| f32::from(*s)) + 600.0 * (rng.f32() - 0.5)).collect();
+        detector.push(&samples);
+        most = most.max(detector.lines.kept().len());
+        if detector.is_full() {
+            detector.settle(US, &spans(start + 8_000, std::slice::from_ref(&pause)));
+        }
+    }
+    assert!(most <= MOST_LINES + 125, "{most} lines");
+    let found = detector.finish(US, &recorded);
+    assert_eq!((found.tones.len(), found.misses.len()), (places.len(), gone.len()), "{:?}", found.misses);
+    assert!(found.tones.iter().zip(&places).all(|(tone, place)| tone.start.abs_diff(*place) < 64));
+    assert!(found.misses.iter().zip(gone).all(|(miss, n)| miss.abs_diff(planned[n]) < 200), "{:?}", found.misses);
+}
+
+#[test]
 fn every_fault_is_named() {
     let places = [0, 124_000, 248_000, 372_000];
     assert_eq!(judged(&call(60, 1_400.0, 4_000, -20.0, &places)).verdict, Verdict::Pass);
