@@ -14,7 +14,7 @@ use nearend::model::g711::ulaw_to_linear;
 use nearend::model::{AudioFormat, BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
 use nearend::sip::Message;
 use nearend::spool::seal::{Algorithm, SealingKey};
 use nearend::spool::segment::push_block;
@@ -42,7 +42,7 @@ fn as_sent(file: &[u8]) -> Vec<u8> {
 
 fn place(c: &mut Criterion) {
     let peer = SocketAddr::from(([192, 0, 2, 20], 43_912));
-    let (mut stream, mut pool) = (Stream::new(&spec(peer), false), Pool::new(64));
+    let (mut stream, mut pool) = (Stream::new(&spec(peer), Manner::default()), Pool::new(64));
     let mut n = 0_u32;
     c.bench_function("rtp: place a packet of 20 ms, with the sealing of its share of a block", |b| {
         b.iter(|| {

@@ -10,7 +10,7 @@ use nearend::model::block::Law;
 use nearend::model::{LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{PayloadMap, Remote, StreamSpec, packet, rtcp};
+use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec, packet, rtcp};
 use nearend::session::{Session, lines, multipart, siprec};
 use nearend::sip::endpoint::{Config, Endpoint};
 use nearend::sip::framing::{Frame, StreamFramer};
@@ -143,7 +143,7 @@ pub fn rtp(bytes: &[u8]) {
         paused: false,
         anchor: None,
     };
-    let (mut stream, mut pool) = (Stream::new(&spec, false), Pool::new(8));
+    let (mut stream, mut pool) = (Stream::new(&spec, Manner::default()), Pool::new(8));
     let (mut now, mut rest) = (MonoTime(0), bytes);
     while let Some((&[len, later], tail)) = rest.split_first_chunk::<2>() {
         let (datagram, tail) = tail.split_at(usize::from(len).min(tail.len()));

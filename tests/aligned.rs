@@ -14,7 +14,7 @@ use nearend::model::{
 };
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
 use serde_json::json;
 
 const RATE: i64 = 8_000;
@@ -38,7 +38,7 @@ fn heard(at: i64) -> u8 {
 fn leg(no: u8, ppm: i64, seconds: i64) -> (Vec<Block>, StreamReport) {
     let peer = SocketAddr::from(([192, 0, 2, 10 + no], 30_000));
     let mut pool = Pool::new(100);
-    let mut stream = Stream::new(&spec(no, peer), false);
+    let mut stream = Stream::new(&spec(no, peer), Manner::default());
     let mut random = fastrand::Rng::with_seed(u64::from(no));
     let mut blocks = Vec::new();
     let true_time = |sample: i64| sample + sample * ppm / 1_000_000;

@@ -49,7 +49,7 @@ const OUTSIDE: [(&str, &str); 18] = [
 /// Crates that have one place.
 const ONLY_IN: [(&str, &[&str]); 15] = [
     ("rumqttc", &["events/driver/connection.rs"]),
-    ("http_auth", &["forward/target/webdav.rs"]),
+    ("http_auth", &["forward/target/login.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
     ("reqwest", &["forward/target/", "tones/driver.rs"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),

@@ -12,7 +12,7 @@ use nearend::model::block::Law;
 use nearend::model::{LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
 
 /// Passes everything on to the system's allocator and counts per thread.
 struct Counting;
@@ -79,7 +79,7 @@ fn deliver(n: u32, from: SocketAddr, stream: &mut Stream, pool: &mut Pool) {
 fn a_packet_costs_no_allocation() {
     let from: SocketAddr = "10.0.0.1:4000".parse().unwrap();
     let mut pool = Pool::new(8);
-    let mut stream = Stream::new(&spec(from), false);
+    let mut stream = Stream::new(&spec(from), Manner::default());
     let mut in_packets = 0;
     for n in 0..30_000_u32 {
         let before = ALLOCATIONS.get();

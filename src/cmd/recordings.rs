@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use nearend::finish::{self, BoxFacts, Finisher, Making, verify_folder};
+use nearend::model::recording::SetAside;
 use nearend::model::tone::ToneProof;
 use nearend::model::{Recording, RecordingId, Stage, TenantId};
 use nearend::spool::Reader;
@@ -37,7 +38,11 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// List all recordings, newest first
-    Ls,
+    Ls {
+        /// Only those that a target will not take, and why
+        #[arg(long)]
+        set_aside: bool,
+    },
     /// Show all that is known of one
     Show {
         /// Its recording id
@@ -57,6 +62,7 @@ enum Command {
 
 const EXAMPLES: &str = "Examples:
   nearend recordings ls
+  nearend recordings ls --set-aside
   nearend recordings show 01ABCDEFGHIJKLMNOPQRSTUV00000001_2026-03-02_14-05-59
   nearend recordings --data-dir /mnt/dead-box/var/lib/nearend export ID --out rescued
   nearend recordings verify --json
@@ -86,7 +92,7 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
     }
     let store = Store::open(&arguments.config, arguments.data_dir.as_deref()).map_err(|message| Failure(2, message))?;
     let done = match &arguments.command {
-        Command::Ls => store.list(arguments.json),
+        Command::Ls { set_aside } => store.list(*set_aside, arguments.json),
         Command::Show { id } => store.find(id).and_then(|recording| store.show(&recording)),
         Command::Export { id, out } => store.find(id).and_then(|recording| store.export(recording, out)),
         Command::Verify(verify) => store.verify(verify, arguments.json),
@@ -134,8 +140,11 @@ impl Store {
         found.ok_or_else(|| format!("no recording {id} here; `nearend recordings ls` lists those there are"))
     }
 
-    fn list(&self, json: bool) -> Result<(), String> {
-        let recordings = self.all()?;
+    fn list(&self, set_aside: bool, json: bool) -> Result<(), String> {
+        let mut recordings = self.all()?;
+        if set_aside {
+            recordings.retain(|recording| recording.stage == Stage::Finished && !recording.set_aside.is_empty());
+        }
         if json {
             return print_json(&recordings);
         }
@@ -143,13 +152,17 @@ impl Store {
         for recording in recordings {
             let seconds = recording.ended.map_or_else(|| "-".into(), |end| ((end - recording.started) / 1_000_000).to_string());
             let sealed = if is_sealed(&recording) { " sealed" } else { "" };
-            let state = format!("{:?}{sealed}", recording.stage).to_lowercase();
+            let aside = if recording.set_aside.is_empty() { "" } else { " aside" };
+            let state = format!("{:?}{sealed}{aside}", recording.stage).to_lowercase();
             println!(
                 "{:<24}  {seconds:>8}  {:<9}  {state:<17}  {}",
                 recording.started.to_string(),
                 recording.tenant.0,
                 recording.id
             );
+            for SetAside { target, time, why } in recording.set_aside.iter().filter(|_| set_aside) {
+                println!("  {target}, since {time}: {why}");
+            }
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ pub(super) fn events(file: &file::Events, findings: &mut Findings) -> Events {
         user: given(&file.user),
         password_file: given(&file.password_file),
         ca_file: given(&file.ca_file),
+        cert_file: given(&file.cert_file),
+        key_file: given(&file.key_file),
         status_every: given(&file.status_every).unwrap_or(STATUS_EVERY),
     };
     check_broker(&events, file, findings);
@@ -36,7 +38,8 @@ pub(super) fn events(file: &file::Events, findings: &mut Findings) -> Events {
 }
 
 fn check_broker(events: &Events, file: &file::Events, findings: &mut Findings) {
-    let others = [span_of(&file.user), span_of(&file.password_file), span_of(&file.ca_file)].into_iter();
+    let keys = [span_of(&file.cert_file), span_of(&file.key_file)];
+    let others = [span_of(&file.user), span_of(&file.password_file), span_of(&file.ca_file)].into_iter().chain(keys.clone());
     match &events.broker {
         None => {
             if let Some(span) = others.flatten().min_by_key(|span| span.start) {
@@ -52,5 +55,9 @@ fn check_broker(events: &Events, file: &file::Events, findings: &mut Findings) {
     if events.user.is_some() != events.password_file.is_some() {
         let span = span_of(&file.user).or_else(|| span_of(&file.password_file)).unwrap_or_default();
         findings.error(span, "[events]", "has only one of user and password_file; expected both, or none");
+    }
+    if events.cert_file.is_some() != events.key_file.is_some() {
+        let span = keys.into_iter().flatten().next().unwrap_or_default();
+        findings.error(span, "[events]", "has only one of cert_file and key_file; expected both, or none");
     }
 }

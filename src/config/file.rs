@@ -123,6 +123,9 @@ pub(super) struct Target {
     pub(super) password_file: Key<Secret>,
     pub(super) ca_file: Key<Secret>,
     pub(super) timeout: Key<Duration>,
+    pub(super) metadata_url: Key<Url>,
+    pub(super) metadata_user: Key<String>,
+    pub(super) metadata_password_file: Key<Secret>,
 }
 
 /// `[forward]`: how fast, when, and to how many targets.
@@ -154,6 +157,8 @@ pub(super) struct Events {
     pub(super) user: Key<String>,
     pub(super) password_file: Key<Secret>,
     pub(super) ca_file: Key<Secret>,
+    pub(super) cert_file: Key<Secret>,
+    pub(super) key_file: Key<Secret>,
     pub(super) status_every: Key<Duration>,
 }
 
@@ -163,6 +168,7 @@ pub(super) struct Events {
 pub(super) struct Control {
     pub(super) pause_limit: Key<Duration>,
     pub(super) missing_after: Key<Duration>,
+    pub(super) mask_digits: Option<Spanned<bool>>,
     pub(super) start_service: Option<Spanned<u64>>,
     pub(super) stop_service: Option<Spanned<u64>>,
     pub(super) pause_service: Option<Spanned<u64>>,

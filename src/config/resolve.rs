@@ -154,7 +154,16 @@ fn services(file: &file::Control, findings: &mut Findings) -> Control {
         let message = "expected at least 5 s: three tries at the switch and a media server that is slow take so long";
         findings.error(key.span(), "[control] missing_after", message);
     }
-    Control { pause_limit: given(&file.pause_limit), missing_after, start_service, stop_service, pause_service, resume_service }
+    let mask_digits = file.mask_digits.as_ref().is_some_and(|given| *given.get_ref());
+    Control {
+        pause_limit: given(&file.pause_limit),
+        missing_after,
+        mask_digits,
+        start_service,
+        stop_service,
+        pause_service,
+        resume_service,
+    }
 }
 
 fn default_listen() -> Vec<Listen> {

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::diagnostic::Findings;
 use super::file;
 use super::resolve::{given, items, span_of};
-use super::typed::{Access, Forward, Place, S3, Site, Target, WebDav};
+use super::typed::{Access, Forward, Metadata, Place, S3, Site, Target, WebDav};
 use super::wan::{Kind, Url};
 
 const REGION: &str = "us-east-1";
@@ -43,7 +43,7 @@ pub(super) fn targets(file: Vec<Spanned<file::Target>>, site: &Site, findings: &
         };
         check_keys(&entry, kind, findings);
         if let Some(place) = place(&entry, kind, span, findings) {
-            let target = Target { name, place };
+            let target = Target { name, place, metadata: metadata(&entry, kind, findings) };
             check_target(&target, &targets, &entry, site, findings);
             targets.push(target);
         }
@@ -97,6 +97,30 @@ fn place(file: &file::Target, kind: Kind, span: Range<usize>, findings: &mut Fin
         Kind::S3 => s3(file, span, findings).map(|s3| Place::S3(Box::new(s3))),
         Kind::WebDav => webdav(file, span, findings).map(Place::WebDav),
     }
+}
+
+fn metadata(file: &file::Target, kind: Kind, findings: &mut Findings) -> Option<Metadata> {
+    let (user, password_file) = (given(&file.metadata_user), given(&file.metadata_password_file));
+    let Some(url) = given(&file.metadata_url) else {
+        if let Some(span) = span_of(&file.metadata_user).or_else(|| span_of(&file.metadata_password_file)) {
+            findings.error(
+                span,
+                "[[target]]",
+                "has no metadata_url, so that nobody logs in; expected metadata_url = \"https://…\" as well",
+            );
+        }
+        return None;
+    };
+    warn_of_open(&url, span_of(&file.metadata_url), "[[target]] metadata_url", findings);
+    if user.is_some() != password_file.is_some() {
+        let span = span_of(&file.metadata_user).or_else(|| span_of(&file.metadata_password_file)).unwrap_or_default();
+        findings.error(span, "[[target]]", "has only one of metadata_user and metadata_password_file; expected both, or none");
+    }
+    let access = match kind {
+        Kind::Dir => Access { ca_file: None, timeout: TIMEOUT },
+        Kind::S3 | Kind::WebDav => Access { ca_file: given(&file.ca_file), timeout: given(&file.timeout).unwrap_or(TIMEOUT) },
+    };
+    Some(Metadata { url, user, password_file, access })
 }
 
 fn webdav(file: &file::Target, span: Range<usize>, findings: &mut Findings) -> Option<WebDav> {

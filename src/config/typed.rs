@@ -219,6 +219,26 @@ pub struct Target {
     /// What sort of place it is.
     #[serde(flatten)]
     pub place: Place,
+    /// Who is told of what has arrived; none: nobody.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+}
+
+/// An archive that is told of recordings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Metadata {
+    /// Where `recording.json` is posted to.
+    #[serde(rename = "metadata_url")]
+    pub url: Url,
+    /// Who logs in; none: nobody.
+    #[serde(rename = "metadata_user", skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the password stands; there is one when there is a user.
+    #[serde(rename = "metadata_password_file", skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<Secret>,
+    /// Certificates and patience: those of the target.
+    #[serde(skip)]
+    pub access: Access,
 }
 
 /// The sorts of places.
@@ -322,6 +342,12 @@ pub struct Events {
     /// Certificates that are trusted beside the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<Secret>,
+    /// The box's certificate, which the broker knows it by; none: it shows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<Secret>,
+    /// The key to it; there is one when there is a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<Secret>,
     /// How often the status is told when nothing changes.
     #[serde(serialize_with = "show_duration")]
     pub status_every: Duration,
@@ -336,6 +362,8 @@ pub struct Control {
     /// A party that is to be recorded and is not after so long is missing.
     #[serde(serialize_with = "show_duration")]
     pub missing_after: Duration,
+    /// Which keys a party presses is not kept, nor audio at that moment.
+    pub mask_digits: bool,
     /// The switch's number for starting a recording (GSIP_RECORD_START).
     pub start_service: u64,
     /// For stopping one.

@@ -14,7 +14,7 @@ use crate::model::{CallFacts, CallUuid, Conversation, DnType, MonoTime, Recordin
 use super::board::{Board, LinkNo, RecordingFacts, SessionFacts};
 use super::desk::{Desk, Overheard, Place, Services, Wish};
 use super::link::{self, Counters, Link, News};
-use super::message::{CallEvent, EventKind};
+use super::message::{CallEvent, ConfigData, EventKind};
 use super::wanted::{By, Missed, Wanted};
 
 /// A T-Server and what to monitor there.
@@ -109,6 +109,13 @@ pub enum Event {
         tenant: TenantId,
         /// Which party in which call, and for how long, in words.
         detail: String,
+    },
+    /// A T-Server told of the centre's configuration.
+    Configured {
+        /// Its name.
+        tserver: String,
+        /// All of it, or what has changed.
+        data: Box<ConfigData>,
     },
     /// A party is connected, and nobody has it recorded: a rule may want it.
     Connected {
@@ -306,10 +313,13 @@ impl Hub {
             }
             News::Answer { ticket, result } => self.desk.answered(now, ticket, &result),
             News::Config(data) => {
-                for row in data.agents {
-                    if let Some(dn) = row.dn {
-                        self.board.agent_at(no, dn.into(), row.agent_id);
+                for row in &data.agents {
+                    if let Some(dn) = &row.dn {
+                        self.board.agent_at(no, dn.as_str().into(), row.agent_id.clone());
                     }
+                }
+                if let Some(tserver) = self.names.get(no.0).cloned() {
+                    self.events.push_back(Event::Configured { tserver, data });
                 }
             }
             News::Gap(_) => {}

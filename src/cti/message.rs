@@ -143,6 +143,8 @@ pub struct ConfigData {
     pub tenants: Vec<TenantRow>,
     /// Switches.
     pub switches: Vec<SwitchRow>,
+    /// T-Servers.
+    pub tservers: Vec<TServerRow>,
     /// DNs.
     pub dns: Vec<DnRow>,
     /// Agents and where they are logged in.
@@ -157,6 +159,9 @@ pub struct TenantRow {
     /// Its name.
     #[serde(default)]
     pub name: String,
+    /// The tenant above it.
+    #[serde(default)]
+    pub parent: Option<String>,
 }
 
 /// A switch of the centre.
@@ -167,6 +172,19 @@ pub struct SwitchRow {
     /// Whose it is.
     #[serde(default)]
     pub tenant: Option<String>,
+}
+
+/// A T-Server of the centre.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TServerRow {
+    /// Its name.
+    pub name: String,
+    /// The switch that it serves.
+    pub switch: String,
+    /// Its kind; only `SIP` counts. Empty: SIP.
+    #[serde(rename = "type")]
+    pub kind: String,
 }
 
 /// A DN of a switch.

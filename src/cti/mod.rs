@@ -11,6 +11,7 @@
 //! | [`link`] | one T-Server: connect, register, keep alive, requests and their answers |
 //! | [`board`] | the call model: calls, parties, attached data, conversations |
 //! | [`account`] | what of it belongs to one recording |
+//! | [`centre`] | the centre's configuration as it was told last |
 //! | [`hub`] | all of these as one machine |
 //! | [`desk`] | requests to the switch, and what others ask of it |
 //! | [`wanted`] | what is wanted recorded, and is not |
@@ -18,6 +19,7 @@
 
 pub mod account;
 pub mod board;
+pub mod centre;
 pub mod desk;
 pub mod driver;
 pub mod hub;

@@ -33,6 +33,7 @@ impl Daemon {
             Event::Told { no, tenant, conversation } => self.calls.told(now, no, tenant, conversation),
             Event::Asked(no, wish) => drop(self.obey(now, no, wish, None)),
             Event::Missed { by, tenant, detail } => self.miss(now, by, &tenant, detail),
+            Event::Configured { tserver, data } => self.on_configured(now, tserver, &data),
             Event::Connected { place, facts } => {
                 if let Some((side, rule)) = self.judge.wants(&facts) {
                     self.cti.tell(Command::Ask { place, side, rule });
@@ -45,6 +46,7 @@ impl Daemon {
     pub(super) fn on_ask(&mut self, now: Now, ask: Ask) {
         match ask {
             Ask::Call(ask) => self.on_call_asked(now, ask),
+            Ask::Recording(ask) => self.on_recording_asked(ask),
             Ask::Explain(explain::Ask { about, pairs, answer }) => {
                 let said = match about {
                     About::Geo => geo::Question::read(pairs).and_then(|question| question.answer()).map(|answer| answer.json),

@@ -13,20 +13,30 @@ use crate::session::Session;
 use crate::tenants::{Directory, Dn, Switch, Tenant};
 
 use super::Daemon;
+use super::centre::Centre;
 
 /// Declined recordings that are remembered: the second session of a call is declined like the first, whatever time it is.
 const DECLINED_KEPT: usize = 1_000;
 
 /// What decides over calls.
 pub(super) struct Judge {
-    directory: Directory,
+    /// What the configuration says.
+    own: Directory,
+    /// The same, completed by what the T-Servers say.
+    all: Directory,
     rules: Rules,
     declined: VecDeque<(RecordingId, String)>,
 }
 
 impl Judge {
     pub(super) fn new(config: &Config) -> Judge {
-        Judge { directory: directory(config), rules: rules(config), declined: VecDeque::new() }
+        let own = directory(config);
+        Judge { all: own.clone(), own, rules: rules(config), declined: VecDeque::new() }
+    }
+
+    /// The centre's configuration is known, or has changed.
+    pub(super) fn learn(&mut self, config: &Config, centre: &Centre) {
+        self.all = centre.complete(config, &self.own);
     }
 
     /// Where a new recording belongs, or the rule that wants nothing recorded.
@@ -53,19 +63,19 @@ impl Judge {
 
     /// Which rule counts for a described call, and why.
     pub(super) fn explain(&self, now: Now, question: Question) -> Decision {
-        self.rules.decide(&question.facts(now.wall, |switch| self.directory.owner(switch).cloned()))
+        self.rules.decide(&question.facts(now.wall, |switch| self.all.owner(switch).cloned()))
     }
 
     /// Switches whose calls nobody tells of.
     pub(super) fn unmonitorable(&self) -> Vec<String> {
-        self.directory.unmonitorable().map(ToString::to_string).collect()
+        self.all.unmonitorable().map(ToString::to_string).collect()
     }
 
     /// Whose calls a tenant may know of.
     pub(super) fn whose(&self, tenant: &TenantId) -> Whose {
         match *tenant == TenantId::default_tenant() {
             true => Whose::unknown(),
-            false => Whose::of(tenant.clone(), self.directory.above(tenant).cloned()),
+            false => Whose::of(tenant.clone(), self.all.above(tenant).cloned()),
         }
     }
 
@@ -77,7 +87,9 @@ impl Judge {
 
     /// All that is known of a call: what its session says, and where that says nothing, what a T-Server has told.
     fn facts(&self, now: Now, session: &Session, cti: &Cti) -> CallFacts {
-        let named = self.directory.tenant(&session.tenant_hints).map(|tenant| tenant.id.clone());
+        // The box's own file first: what a T-Server makes up must not hide a tenant of the file.
+        let hints = &session.tenant_hints;
+        let named = self.own.tenant(hints).or_else(|| self.all.tenant(hints)).map(|tenant| tenant.id.clone());
         let mut facts = session.facts(named.clone().unwrap_or_else(TenantId::default_tenant), now.wall);
         let asked = SessionFacts {
             id: session.recording_id.as_ref(),
@@ -87,11 +99,15 @@ impl Judge {
         };
         if let Some(told) = cti.facts(now, &asked) {
             facts.complete(told, named.is_some());
-        } else if let Some(dn) = facts.dn.as_ref().and_then(|dn| self.directory.dn(dn, &facts.tenant)) {
+        } else if let Some(dn) = facts.dn.as_ref().and_then(|dn| self.dn(dn, &facts.tenant)) {
             facts.dn_type = Some(dn.dn_type);
             facts.switch = Some(dn.switch.clone());
         }
         facts
+    }
+
+    fn dn(&self, dn: &str, tenant: &TenantId) -> Option<&Dn> {
+        self.own.dn(dn, tenant).or_else(|| self.all.dn(dn, tenant))
     }
 
     fn decline(&mut self, session: &Session, rule: String) -> Declined {

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `signalling` | SIP dialogs -> recordings, streams, answers |
 //! | `assuring` | every recording that is over is checked; the day's report |
+//! | `centre` | the centre's configuration as the T-Servers told it last, kept over a restart |
 //! | `judging` | whose a call is and which rule counts; reload of the rules |
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
@@ -25,6 +26,7 @@
 //! | `wan` | what the forwarder goes by |
 
 mod assuring;
+mod centre;
 mod cti;
 mod judging;
 mod keeping;
@@ -140,6 +142,7 @@ struct Daemon {
     sip: SipDriver,
     calls: Calls,
     judge: judging::Judge,
+    centre: centre::Centre,
     assurer: assuring::Assurer,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
@@ -201,6 +204,7 @@ impl Daemon {
         let mut daemon = Daemon {
             calls: Calls::new(recording_config(&config), recovered.next_no),
             judge: judging::Judge::new(&config),
+            centre: centre::Centre::restore(&spool.reader(), &config),
             assurer: assuring::Assurer::open(config.site.data_dir.join("reports"), started),
             dialogs: HashMap::new(),
             reader: spool.reader(),
@@ -233,6 +237,7 @@ impl Daemon {
             started,
             watched: sd_notify::watchdog_enabled().is_some(),
         };
+        daemon.judge.learn(&daemon.config, &daemon.centre);
         daemon.take_up(Now::read(), recovered.recordings, &recovered.kept);
         daemon.publish(started);
         Ok(daemon)
@@ -281,6 +286,7 @@ impl Daemon {
         self.publish(now);
         self.keep_house(now);
         self.keep_report(now);
+        self.keep_centre(now, false);
     }
 
     /// Carries out what the recordings ask for, which may bring up more of it.
@@ -302,6 +308,7 @@ impl Daemon {
         tracing::info!(calls = self.calls.running(), "stopping: calls go on when the box is back");
         self.ledger.stopping = true;
         self.calls.suspend(now);
+        self.keep_centre(now, true);
         now.mono.after(LAST_REPORTS)
     }
 
@@ -345,7 +352,7 @@ fn start_media(
     let settings = rtp::Config {
         address: config.rtp.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         ports: config.rtp.ports.0.clone(),
-        latch: config.rtp.source == Source::Latch,
+        manner: rtp::Manner { latch: config.rtp.source == Source::Latch, mask_digits: config.control.mask_digits },
         pool_blocks: 2 * max_recordings(config) * BLOCKS_PER_STREAM,
     };
     let spool = spool.sender();

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::TrySendError;
 
 use crate::clock::Now;
+use crate::model::recording::SetAside;
 use crate::model::{MediaTime, Recording, RecordingId, RecordingNo, Stage};
 use crate::spool::{Command, Event};
+use crate::web::driver::recordings::{self, Refusal, Wish};
 use crate::{finish, forward};
 
 use super::Daemon;
@@ -144,8 +146,13 @@ impl Daemon {
     pub(super) fn on_forward(&mut self, event: forward::Event) {
         match event {
             forward::Event::Arrived { no, id, target, delivered } => self.on_arrived(no, &id, target, delivered),
-            forward::Event::SetAside { id, target, error, .. } => {
+            forward::Event::SetAside { no, id, target, error } => {
                 tracing::error!(recording = %id, target, "set aside: {error}");
+                let aside = SetAside { target, time: Now::read().wall, why: error };
+                self.amend(no, &id, |recording| {
+                    recording.set_aside.retain(|known| known.target != aside.target);
+                    recording.set_aside.push(aside);
+                });
             }
             forward::Event::TargetDown { target, error, refused } => {
                 tracing::warn!(target, refused, "target fails: {error}");
@@ -164,25 +171,63 @@ impl Daemon {
 
     /// A target has everything of a recording; which ones have is written down, so that they are not asked again after a restart.
     fn on_arrived(&mut self, no: RecordingNo, id: &RecordingId, target: String, delivered: bool) {
+        let amended = self.amend(no, id, |recording| {
+            recording.set_aside.retain(|aside| aside.target != target && !delivered);
+            if !recording.arrived_at.contains(&target) {
+                recording.arrived_at.push(target);
+            }
+            if delivered {
+                recording.stage = recording.stage.max(Stage::Delivered);
+            }
+        });
+        if let Some(recording) = amended.filter(|_| delivered) {
+            self.ledger.totals.delivered += 1;
+            self.teller.delivered(Now::read(), &recording);
+        }
+    }
+
+    /// Changes the description of a recording that is with the forwarder; gives it as it is then.
+    fn amend(&mut self, no: RecordingNo, id: &RecordingId, change: impl FnOnce(&mut Recording)) -> Option<Recording> {
         let newest = match self.outbox.get(&no) {
             Some(recording) => Ok(Some((**recording).clone())),
             None => self.reader.recording(no),
         };
         match newest {
             Ok(Some(mut recording)) => {
-                if !recording.arrived_at.contains(&target) {
-                    recording.arrived_at.push(target);
-                }
-                if delivered {
-                    self.ledger.totals.delivered += 1;
-                    recording.stage = recording.stage.max(Stage::Delivered);
-                    self.teller.delivered(Now::read(), &recording);
-                }
-                self.describe(Box::new(recording));
+                change(&mut recording);
+                self.describe(Box::new(recording.clone()));
+                return Some(recording);
             }
-            Ok(None) => tracing::error!(recording = %id, "arrived, but the ledger does not know it"),
+            Ok(None) => tracing::error!(recording = %id, "forwarded, but the ledger does not know it"),
             // It is delivered once more after the next start, which changes nothing at the target.
-            Err(error) => tracing::warn!(recording = %id, "arrived, but the ledger cannot be read: {error}"),
+            Err(error) => tracing::warn!(recording = %id, "forwarded, but the ledger cannot be read: {error}"),
         }
+        None
+    }
+
+    /// Somebody asks over HTTP for a recording that waits to be delivered: to go first, or to be tried again.
+    pub(super) fn on_recording_asked(&mut self, ask: recordings::Ask) {
+        let outcome = self.ask_forwarder(&ask.id, ask.wish);
+        let _ = ask.answer.send(outcome); // who asked may have gone
+    }
+
+    fn ask_forwarder(&mut self, id: &str, wish: Wish) -> Result<(), Refusal> {
+        let known = self.reader.find(&RecordingId(id.into())).map_err(|error| Refusal::Later(error.to_string()))?;
+        let recording = known.ok_or(Refusal::Unknown)?;
+        if recording.stage != Stage::Finished {
+            return Err(Refusal::NotWaiting(recording.stage));
+        }
+        match wish {
+            Wish::First => {
+                self.forwarder.mark(recording.no);
+                self.amend(recording.no, &recording.id, |recording| recording.immediate = true);
+            }
+            Wish::Again => {
+                self.forwarder.retry(recording.no);
+                self.amend(recording.no, &recording.id, |recording| recording.set_aside.clear());
+            }
+        }
+        tracing::info!(recording = %recording.id, ?wish, "asked over HTTP");
+        Ok(())
     }
 }

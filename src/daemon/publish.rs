@@ -9,16 +9,20 @@ use crate::assurance::Kind;
 use crate::clock::Now;
 use crate::cti::LinkState;
 use crate::cti::link::Counters;
-use crate::model::{LegCounters, MonoTime, Recording, RecordingNo, Stage, StreamKey, StreamReport};
+use crate::model::recording::SetAside;
+use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, Stage, StreamKey, StreamReport};
 use crate::sip::Availability;
 use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
-use crate::web::status::{Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
+use crate::web::status::{Aside, Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
 use crate::web::view::RecordingView;
 use crate::web::{self, Status};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
+
+/// Recordings that are set aside that the page shows; `nearend recordings ls --set-aside` lists all.
+const ASIDE: usize = 100;
 
 /// Ended recordings that the page shows.
 pub(super) const RECENT: usize = 20;
@@ -58,6 +62,8 @@ pub(super) struct Ledger {
     pub(super) full: bool,
     targets: BTreeMap<String, Target>,
     waiting: BTreeSet<RecordingNo>,
+    /// Recordings that a target will not take, the newest of them.
+    aside: BTreeMap<RecordingNo, (RecordingId, Vec<SetAside>)>,
     recent: VecDeque<(RecordingNo, RecordingView)>,
     /// The latest counters of each open stream; those of closed ones are in the totals.
     open_streams: BTreeMap<StreamKey, LegCounters>,
@@ -87,6 +93,13 @@ impl Ledger {
             Stage::Recording => return,
             Stage::Ended | Stage::Finished => drop(self.waiting.insert(recording.no)),
             Stage::Delivered | Stage::Released => drop(self.waiting.remove(&recording.no)),
+        }
+        self.aside.remove(&recording.no);
+        if recording.stage == Stage::Finished && !recording.set_aside.is_empty() {
+            self.aside.insert(recording.no, (recording.id.clone(), recording.set_aside.clone()));
+            while self.aside.len() > ASIDE {
+                self.aside.pop_first();
+            }
         }
         self.recent.retain(|(known, _)| *known != recording.no);
         let newer = self.recent.iter().take_while(|(known, _)| *known > recording.no).count();
@@ -185,11 +198,12 @@ impl Daemon {
             tone_source: self.tone_source(),
             tone_sidecar,
             assurance: self.assurance(),
+            aside: self.ledger.aside.values().rev().cloned().flat_map(aside).collect(),
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
             unmonitorable: self.judge.unmonitorable(),
-            tservers: self.cti.links().into_iter().map(tserver).collect(),
+            tservers: self.cti.links().into_iter().map(|link| tserver(self.centre.age_s(now.wall, &link), link)).collect(),
         };
         if self.history.is_due(now.mono, &status) {
             Arc::make_mut(&mut self.history).add(now.mono, &status);
@@ -264,6 +278,11 @@ impl Daemon {
     }
 }
 
+fn aside((recording, targets): (RecordingId, Vec<SetAside>)) -> impl Iterator<Item = Aside> {
+    let aside = move |SetAside { target, time, why }| Aside { recording: recording.to_string(), target, since: time, why };
+    targets.into_iter().map(aside)
+}
+
 fn tone_sidecar(sidecar: &Sidecar) -> Option<ToneSidecar> {
     let (state, trouble) = (sidecar.name(), sidecar.trouble());
     match sidecar {
@@ -276,10 +295,10 @@ fn tone_sidecar(sidecar: &Sidecar) -> Option<ToneSidecar> {
     }
 }
 
-fn tserver(link: LinkState) -> (String, TServer) {
+fn tserver(configuration_age_s: Option<u64>, link: LinkState) -> (String, TServer) {
     let LinkState { name, is_up: up, trouble, counters } = link;
     let Counters { messages, bad_lines, duplicates, lost, connections, .. } = counters;
-    (name, TServer { up, trouble, messages, bad_lines, lost, duplicates, connections })
+    (name, TServer { up, trouble, configuration_age_s, messages, bad_lines, lost, duplicates, connections })
 }
 
 #[cfg(test)]

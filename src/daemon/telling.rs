@@ -35,6 +35,7 @@ impl Teller {
             port: broker.port,
             tls: broker.tls,
             ca_file: settings.ca_file.as_ref().map(file),
+            identity: settings.cert_file.as_ref().map(file).zip(settings.key_file.as_ref().map(file)),
             login: settings.user.clone().zip(settings.password_file.as_ref().map(file)),
             client_id: format!("nearend-{box_name}"),
         });

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Addressing, Config, Place, Priority};
 use crate::forward::pace::{Schedule, Window};
 use crate::forward::queue::{Policy, Precedence, Settings};
-use crate::forward::target::{http, s3, webdav};
+use crate::forward::target::{http, metadata, s3, webdav};
 use crate::forward::{self, Forwarder, Target, TargetKind};
 use crate::model::id::path_component;
 use crate::spool::Reader;
@@ -56,7 +56,12 @@ fn target(target: &config::Target, config: &Config, credentials: Option<&Path>) 
             access: access(&webdav.access, credentials),
         }),
     };
-    Target { name: target.name.clone(), kind }
+    let metadata = target.metadata.as_ref().map(|metadata| metadata::Settings {
+        url: metadata.url.to_string(),
+        login: metadata.user.clone().zip(metadata.password_file.as_ref().map(|file| file.path(credentials))),
+        access: access(&metadata.access, credentials),
+    });
+    Target { name: target.name.clone(), kind, metadata }
 }
 
 fn access(access: &config::Access, credentials: Option<&Path>) -> http::Access {

@@ -60,6 +60,8 @@ pub(crate) fn recording(no: u64, id: &str, length_ms: i64) -> Recording {
         tones: None,
         files: Vec::new(),
         arrived_at: Vec::new(),
+        set_aside: Vec::new(),
+        immediate: false,
         sessions: Vec::new(),
         restarts: Vec::new(),
     }

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use self::lane::Courier;
 use super::pace::{Lane, Pace, Schedule};
-use super::queue::{Item, Outcome, Queue, Settings, Standing, TargetNo};
+use super::queue::{Before, Item, Outcome, Queue, Settings, Standing, TargetNo};
 use super::target::{Delivery, DeliveryError, Target, Verdict};
 use crate::clock::Now;
 use crate::model::{MonoTime, Recording, RecordingId, RecordingNo};
@@ -51,7 +51,7 @@ pub enum Event {
         /// It was the last that had to: the recording is delivered.
         delivered: bool,
     },
-    /// A target can never take this recording as it is; it is tried again after a restart.
+    /// A target can never take this recording as it is; it is tried again when somebody asks for it ([`Forwarder::retry`]).
     SetAside {
         /// Which one.
         no: RecordingNo,
@@ -79,7 +79,9 @@ pub enum Event {
 }
 
 enum Message {
-    Submit { item: Item, arrived_at: Vec<String> },
+    Submit { item: Item, arrived_at: Vec<String>, aside: Vec<String> },
+    Mark(RecordingNo),
+    Retry(RecordingNo),
     Tried { target: TargetNo, no: RecordingNo, id: RecordingId, result: Result<(), DeliveryError> },
     Stop,
 }
@@ -124,10 +126,21 @@ impl Forwarder {
 
     /// Hands over a recording at stage `Finished`. It stays the caller's to remember until it is delivered.
     pub fn submit(&self, recording: &Recording) {
-        let submit = Message::Submit { item: recording.into(), arrived_at: recording.arrived_at.clone() };
+        let aside = recording.set_aside.iter().map(|aside| aside.target.clone()).collect();
+        let submit = Message::Submit { item: recording.into(), arrived_at: recording.arrived_at.clone(), aside };
         if self.inbox.send(submit).is_err() {
             warn!(recording = %recording.id, "not forwarded: the forwarder has stopped; it is taken up at the next start");
         }
+    }
+
+    /// Delivers a recording before all others, from now on.
+    pub fn mark(&self, no: RecordingNo) {
+        let _ = self.inbox.send(Message::Mark(no)); // fails only when the thread has ended; the description says so at the next start
+    }
+
+    /// Has every target that set a recording aside try it again.
+    pub fn retry(&self, no: RecordingNo) {
+        let _ = self.inbox.send(Message::Retry(no)); // as above
     }
 
     /// How the targets' lines stood a moment ago.
@@ -187,7 +200,15 @@ impl Coordinator {
                 Err(_) => return, // nobody listens any more
             };
             let told = match incoming.recv_timeout(wait.min(self.show(now))) {
-                Ok(Message::Submit { item, arrived_at }) => self.submit(item, &arrived_at),
+                Ok(Message::Submit { item, arrived_at, aside }) => self.submit(item, &arrived_at, &aside),
+                Ok(Message::Mark(no)) => {
+                    self.queue.mark(no);
+                    Ok(())
+                }
+                Ok(Message::Retry(no)) => {
+                    self.queue.retry(no);
+                    Ok(())
+                }
                 Ok(Message::Tried { target, no, id, result: Ok(()) }) => self.arrived(target, no, id),
                 Ok(Message::Tried { target, no, id, result: Err(error) }) => self.failed(target, no, id, error),
                 Err(mpsc::RecvTimeoutError::Timeout) => Ok(()),
@@ -216,10 +237,15 @@ impl Coordinator {
         if changed { SHOW_EVERY } else { Duration::MAX }
     }
 
-    fn submit(&mut self, item: Item, arrived_at: &[String]) -> Told {
+    fn submit(&mut self, item: Item, arrived_at: &[String], aside: &[String]) -> Told {
         let no = item.no;
         let posts = &self.posts;
-        if !self.queue.submit(item, |target| posts.get(target).is_some_and(|post| arrived_at.contains(&post.name))) {
+        let before = |target: TargetNo| match posts.get(target).map(|post| &post.name) {
+            Some(name) if arrived_at.contains(name) => Before::Confirmed,
+            Some(name) if aside.contains(name) => Before::SetAside,
+            _ => Before::Nothing,
+        };
+        if !self.queue.submit(item, before) {
             return Ok(());
         }
         // What it waited for was taken out of the configuration, or the last word was not written down.
@@ -281,6 +307,10 @@ impl Coordinator {
             Outcome::SetAside => {
                 warn!(recording = %id, target = name, %error, "set aside: not delivered");
                 return self.events.blocking_send(Event::SetAside { no, id, target: name, error: error.to_string() });
+            }
+            Outcome::Apart(again_in) => {
+                debug!(recording = %id, target = name, %error, ?again_in, "the way breaks on this recording again and again; others go on");
+                return Ok(());
             }
             Outcome::Again(again_in) => debug!(recording = %id, target = name, %error, ?again_in, "not delivered"),
         }

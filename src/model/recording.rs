@@ -82,6 +82,23 @@ pub struct Recording {
     /// Names of the targets that have confirmed all files.
     #[serde(default)]
     pub arrived_at: Vec<String>,
+    /// Targets that will not take it as it is, until somebody has them try again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAside>,
+    /// Somebody wants it delivered before all others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub immediate: bool,
+}
+
+/// A target that will not take a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Its name.
+    pub target: String,
+    /// Since when.
+    pub time: WallTime,
+    /// What it says, and what to do.
+    pub why: String,
 }
 
 /// What a rule wants done with a recording.

@@ -441,6 +441,8 @@ impl Calls {
             tones: None,
             files: Vec::new(),
             arrived_at: Vec::new(),
+            set_aside: Vec::new(),
+            immediate: false,
             sessions: Vec::new(),
             restarts: Vec::new(),
         };

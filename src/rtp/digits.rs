@@ -11,13 +11,20 @@ const MAX_DIGITS: usize = 256;
 /// Ticks per millisecond of the event clock.
 const TICKS_PER_MS: u32 = 8;
 
+/// What stands for a digit that is not to be known.
+pub const HIDDEN: char = 'x';
+
 /// The digits of a leg.
 #[derive(Debug, Default)]
 pub struct Digits {
+    /// Which keys they are is not kept.
+    are_hidden: bool,
     /// In the order of their first packet. Grows with digits, not with packets, up to [`MAX_DIGITS`].
     digits: Vec<Digit>,
     /// Those whose packets may still come.
     recent: heapless::Deque<Recent, 4>,
+    /// Keys that began, also those that were too many to be kept.
+    begun: u64,
 }
 
 /// An event is known by its timestamp, which is that of its beginning in all its packets.
@@ -35,9 +42,15 @@ struct Recent {
 }
 
 impl Digits {
-    /// Takes a packet whose timestamp `began` lies at `at`. Tones that are no key are ignored.
-    pub fn event(&mut self, ssrc: u32, began: RtpTime, event: TelephoneEvent, at: MediaTime) {
-        let Some(digit) = event.digit else { return };
+    /// None yet. Hidden ones are counted and placed, and nobody knows which keys they were.
+    pub fn new(are_hidden: bool) -> Digits {
+        Digits { are_hidden, ..Digits::default() }
+    }
+
+    /// Takes a packet whose timestamp `began` lies at `at`; tells whether a key began with it. Tones that are no key are ignored.
+    pub fn event(&mut self, ssrc: u32, began: RtpTime, event: TelephoneEvent, at: MediaTime) -> bool {
+        let Some(digit) = event.digit else { return false };
+        let known = self.begun;
         let mut of_source = self.recent.iter_mut().rev().filter(|recent| recent.ssrc == ssrc);
         if let Some(recent) = of_source.find(|recent| recent.began == began) {
             recent.ticks = recent.ticks.max(event.duration_ticks);
@@ -54,6 +67,7 @@ impl Digits {
             );
         }
         self.update(ssrc, began);
+        self.begun != known
     }
 
     /// All digits so far.
@@ -62,9 +76,11 @@ impl Digits {
     }
 
     fn begin(&mut self, mut event: Recent, at: MediaTime) {
+        self.begun += 1;
         if self.digits.len() < MAX_DIGITS {
             event.index = Some(self.digits.len());
-            self.digits.push(Digit { at, digit: event.digit, duration_ms: 0 });
+            let digit = if self.are_hidden { HIDDEN } else { event.digit };
+            self.digits.push(Digit { at, digit, duration_ms: 0 });
         }
         if self.recent.is_full() {
             self.recent.pop_front();
@@ -127,6 +143,15 @@ mod tests {
         digits.event(1, RtpTime(u32::from(u16::MAX) - 1), event('#', false, 800), MediaTime(65_535));
         digits.event(1, RtpTime(u32::from(u16::MAX) - 1), event('#', true, 8_001), MediaTime(65_535));
         assert_eq!(digits.all(), [Digit { at: MediaTime(0), digit: '#', duration_ms: (65_535 + 8_001) / 8 }]);
+    }
+
+    #[test]
+    fn hidden_digits_are_counted_and_no_more() {
+        let mut digits = Digits::new(true);
+        let began = [(1_000, '4'), (1_000, '4'), (5_000, '1')]
+            .map(|(time, key)| digits.event(1, RtpTime(time), event(key, true, 800), MediaTime(time.into())));
+        assert_eq!(began, [true, false, true]);
+        assert_eq!(digits.all().iter().map(|digit| digit.digit).collect::<String>(), "xx");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::model::{Block, MonoTime, Samples, StreamKey, StreamReport};
 
 use super::blocks::Pool;
 use super::ports::Ports;
-use super::stream::{BLOCK, Stream, StreamChange, StreamSpec};
+use super::stream::{BLOCK, Manner, Stream, StreamChange, StreamSpec};
 
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
@@ -66,8 +66,8 @@ pub struct Config {
     pub address: IpAddr,
     /// Ports for RTP and RTCP.
     pub ports: RangeInclusive<u16>,
-    /// Take packets from the first address heard (peers behind NAT) instead of the negotiated one.
-    pub latch: bool,
+    /// How they are received.
+    pub manner: Manner,
     /// Blocks (4 kB) that may be in memory: open, or on their way to the disk. Two per stream and second of delay.
     pub pool_blocks: usize,
 }
@@ -165,7 +165,7 @@ impl Media {
             rtp.local_addr().map_err(|source| OpenError::Bind { address: SocketAddr::new(self.config.address, 0), source })?;
         self.open.insert(spec.key, local.port());
         let stream = OpenStream {
-            stream: Stream::new(spec, self.config.latch),
+            stream: Stream::new(spec, self.config.manner),
             last_read: now,
             rtp,
             rtcp,

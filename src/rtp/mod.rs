@@ -40,7 +40,7 @@ pub mod timeline;
 
 pub use driver::{Config, Media, OpenError};
 pub use packet::PayloadMap;
-pub use stream::{Remote, StreamChange, StreamSpec};
+pub use stream::{Manner, Remote, StreamChange, StreamSpec};
 
 #[cfg(test)]
 mod tests;

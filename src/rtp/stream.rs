@@ -34,6 +34,18 @@ const SECOND_WITHIN: Duration = Duration::from_secs(2);
 /// How often the same leg may complain in the log.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
+/// Audio so near to a key that is not to be known may still hold its tone: a gateway needs some 40 ms to tell it from speech.
+const AROUND_DIGIT: i64 = 60 * MediaTime::RATE / 1_000;
+
+/// How all streams of a box are received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Packets are taken from the first address heard instead of the negotiated one.
+    pub latch: bool,
+    /// Which keys were pressed is not kept, nor audio at that moment.
+    pub mask_digits: bool,
+}
+
 /// Where the peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
@@ -111,6 +123,9 @@ pub struct Stream {
     last_packet: Option<MonoTime>,
     /// What lies before is not kept.
     kept_from: MediaTime,
+    /// The same of audio, where a masked digit reaches further.
+    audio_from: MediaTime,
+    mask_digits: bool,
     next_complaint: MonoTime,
 }
 
@@ -127,13 +142,13 @@ struct Held {
 }
 
 impl Stream {
-    /// A stream as negotiated. With `latch`, packets are taken from the first address heard instead of the negotiated one.
-    pub fn new(spec: &StreamSpec, latch: bool) -> Stream {
+    /// A stream as negotiated.
+    pub fn new(spec: &StreamSpec, manner: Manner) -> Stream {
         Stream {
             key: spec.key,
             recording_id: spec.recording_id.clone(),
             origin: spec.origin,
-            source: Source::new(spec.remote.rtp, latch),
+            source: Source::new(spec.remote.rtp, manner.latch),
             remote: spec.remote,
             payloads: spec.payloads,
             paused: spec.paused,
@@ -143,7 +158,7 @@ impl Stream {
             timeline: Timeline::new(spec.origin),
             anchor: spec.anchor,
             blocks: OpenBlocks::new(spec.key.recording, spec.key.leg),
-            digits: Digits::default(),
+            digits: Digits::new(manner.mask_digits),
             counters: LegCounters::default(),
             lost_before: 0,
             ssrcs: heapless::Vec::new(),
@@ -151,6 +166,8 @@ impl Stream {
             last_packet: None,
             next_complaint: MonoTime(0),
             kept_from: MediaTime(i64::MIN),
+            audio_from: MediaTime(i64::MIN),
+            mask_digits: manner.mask_digits,
         }
     }
 
@@ -276,6 +293,7 @@ impl Stream {
             }
             self.paused = change.paused.unwrap_or(self.paused);
             self.kept_from = change.kept_from.map_or(self.kept_from, |from| self.timeline.at(from));
+            self.audio_from = self.audio_from.max(self.kept_from);
         }
     }
 
@@ -384,7 +402,7 @@ impl Stream {
     fn audio(&mut self, arrived: MonoTime, packet: Packet<'_>, law: Law, pool: &mut Pool) {
         let place = self.place(arrived, packet, packet.payload.len(), || is_quiet(law, packet.payload));
         if let Place::Known(at) | Place::Corrected { at, .. } = place
-            && at < self.kept_from
+            && at < self.audio_from
         {
             self.counters.masked += 1;
             return;
@@ -456,7 +474,15 @@ impl Stream {
             self.counters.masked += 1;
             return;
         }
-        self.digits.event(packet.ssrc, packet.time, event, at);
+        let begins = self.digits.event(packet.ssrc, packet.time, event, at);
+        if self.mask_digits {
+            if begins {
+                self.blocks.cut(MediaTime(at.0 - AROUND_DIGIT));
+            }
+            // A key that is held comes again with a longer duration.
+            let until = at.0 + i64::from(event.duration_ticks) + AROUND_DIGIT;
+            self.audio_from = self.audio_from.max(MediaTime(until));
+        }
     }
 
     fn complain(&mut self, now: MonoTime, log: impl FnOnce(&RecordingId, LegNo)) {

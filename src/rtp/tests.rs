@@ -10,7 +10,7 @@ use rtp_types::RtpPacketBuilder;
 
 use super::blocks::Pool;
 use super::packet::PayloadMap;
-use super::stream::{Remote, Stream, StreamChange, StreamSpec};
+use super::stream::{Manner, Remote, Stream, StreamChange, StreamSpec};
 use crate::model::block::Law;
 use crate::model::recording::Digit;
 use crate::model::{BLOCK_BYTES, Block, LegNo, MediaTime, MonoTime, Payload, RecordingId, RecordingNo, StreamKey, StreamReport};
@@ -79,7 +79,7 @@ impl World {
     }
 
     fn with(spec: &StreamSpec) -> World {
-        World { stream: Stream::new(spec, false), pool: Pool::new(1_000), ssrc: 1, from: PEER.parse().unwrap() }
+        World { stream: Stream::new(spec, Manner::default()), pool: Pool::new(1_000), ssrc: 1, from: PEER.parse().unwrap() }
     }
 
     /// Packet number `n` of an even sender arrives.
@@ -289,6 +289,27 @@ fn digits_are_metadata_and_never_audio() {
     assert_eq!(report.digits, [Digit { at: MediaTime(at(20)), digit: '#', duration_ms: 50 }]);
     assert_eq!(line, [(at(0), 160, 1), (at(90), 160, 2)]);
     assert_eq!((report.counters.packets, report.counters.malformed, report.counters.lost), (2, 1, 0));
+}
+
+#[test]
+fn masked_digits_leave_neither_key_nor_tone() {
+    let mut world = World::new();
+    world.stream = Stream::new(&spec(PEER.parse().unwrap()), Manner { mask_digits: true, ..Manner::default() });
+    (0..10).for_each(|n| world.audio(20 * u64::from(n), n, 3)); // the last three may hold the beginning of the tone
+    for (n, flags, ticks) in [(10, 0x0A, 160), (12, 0x0A, 320), (14, 0x8A, 400)] {
+        let [high, low] = u16::to_be_bytes(ticks);
+        world.packet(200 + 10 * u64::from(n - 10), n, 1_600, EVENT, &[7, flags, high, low]);
+        let beside = 1_600 + 160 * u32::from(n - 10) / 2;
+        world.packet(205 + 10 * u64::from(n - 10), n + 1, beside, PCMU, &[9; 160]);
+    }
+    world.packet(300, 16, 2_480, PCMU, &[5; 160]); // until 310 ms
+    world.packet(320, 17, 2_640, PCMU, &[6; 160]);
+    let (report, line) = world.close();
+    assert_eq!(report.digits, [Digit { at: MediaTime(at(200)), digit: 'x', duration_ms: 50 }]);
+    let kept: Vec<(i64, usize)> = line.iter().map(|(place, samples, _)| (*place, *samples)).collect();
+    assert_eq!(kept.iter().map(|(_, samples)| samples).sum::<usize>(), 7 * 160 + 2 * 160, "{kept:?}");
+    assert!(kept.iter().all(|(place, samples)| place + *samples as i64 <= at(140) || *place >= at(310)), "{kept:?}");
+    assert_eq!(report.counters.masked, 3);
 }
 
 #[test]

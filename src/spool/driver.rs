@@ -38,6 +38,14 @@ pub enum Command {
     Blocks(Vec<Block>),
     /// Keep this description; from `Finished` on, the recording's blocks are free. Answered by [`Event::Described`].
     Describe(Box<Recording>),
+    /// Keep this beside the recordings, in the ledger alone, for after a restart; an empty value removes it. It is lost with the
+    /// ledger, or when that fails just now.
+    Memo {
+        /// Its name.
+        key: String,
+        /// At most 512 KiB.
+        value: Vec<u8>,
+    },
     /// Write what waits, and end. [`Spool::stop`] sends it.
     Stop,
 }
@@ -108,7 +116,7 @@ impl Spool {
     ) -> Result<(Spool, Recovered), Failure> {
         let (writer, reader, recovered) = Writer::open(config, disk, entropy())?;
         let (commands, queue) = sync_channel(QUEUE_COMMANDS);
-        let served = Served { queue, writer, pool, events, _lock: lock };
+        let served = Served { queue, writer, ledger: reader.ledger.clone(), pool, events, _lock: lock };
         let thread = std::thread::Builder::new().name("spool".into()).spawn(|| served.run()).map_err(Failure::Disk)?;
         Ok((Spool { commands, reader, thread }, recovered))
     }
@@ -171,6 +179,7 @@ fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {
 struct Served {
     queue: Receiver<Command>,
     writer: Writer,
+    ledger: Ledger,
     pool: Sender<Samples>,
     events: UnboundedSender<Event>,
     _lock: Flock<File>,
@@ -207,6 +216,11 @@ impl Served {
         match command {
             Command::Blocks(blocks) => self.writer.take_blocks(blocks),
             Command::Describe(recording) => self.writer.take_description(*recording),
+            Command::Memo { key, value } => {
+                if let Err(e) = self.ledger.memo(&key, &value) {
+                    tracing::warn!(key, "not kept for after a restart: {e}");
+                }
+            }
             Command::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())

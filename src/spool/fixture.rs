@@ -32,6 +32,8 @@ pub(crate) fn recording(no: u64, stage: Stage) -> Recording {
         tones: None,
         files: vec![],
         arrived_at: vec![],
+        set_aside: vec![],
+        immediate: false,
         sessions: vec![],
         restarts: vec![],
     }

@@ -7,7 +7,7 @@
 //! | `released` | number of one that is | [`Row`] |
 //! | `descriptions` | number of a recording that is over | [`Recording`] as JSON, sealed as in the segments |
 //! | `ids` | recording id, blinded | recording number |
-//! | `meta` | `format`, `spool`, `unfinished` | the format; the spool id; present while it is being rebuilt |
+//! | `meta` | `format`, `spool`, `unfinished`, `memo/…` | the format; the spool id; present while it is being rebuilt; see [`memo`] |
 //!
 //! Released recordings and descriptions stand apart, so that a start reads neither; the description of a recording that runs stands in
 //! its segment alone (docs/decisions/0013, [`super::descriptions`]).
@@ -36,11 +36,12 @@ use super::seal::BoxKey;
 use super::segment::{SegmentNo, SpoolId, open_description};
 use crate::model::{Recording, RecordingId, RecordingNo, Stage};
 
+mod memo;
+
 /// Memory that sled may use for pages; the commits of a few minutes.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Commits read at once.
-const PAGE: usize = 64;
+const PAGE: usize = 64; // commits read at once
 
 /// Raised with every change of keys or values; a ledger of another format is rebuilt.
 const FORMAT: &[u8] = &[5];
@@ -449,7 +450,6 @@ fn drop_guarded(trees: Option<Trees>) {
 }
 
 const ROW_BYTES: usize = 33;
-
 const STAGES: [Stage; 5] = [Stage::Recording, Stage::Ended, Stage::Finished, Stage::Delivered, Stage::Released];
 
 impl Row {

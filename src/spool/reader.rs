@@ -49,6 +49,14 @@ impl Reader {
         self.ledger.kept()
     }
 
+    /// What was kept by [`super::Command::Memo`] under keys that begin like this: the rest of each key, and its value.
+    ///
+    /// # Errors
+    /// As [`Reader::recording`].
+    pub fn memos(&self, begin: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+        self.ledger.memos(begin)
+    }
+
     /// What stands for a tenant in [`Kept`].
     pub fn blinded_tenant(&self, id: &TenantId) -> [u8; 16] {
         self.ledger.key().blinded_tenant(id)

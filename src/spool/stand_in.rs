@@ -54,6 +54,8 @@ impl StandIn {
             tones: None,
             files: Vec::new(),
             arrived_at: Vec::new(),
+            set_aside: Vec::new(),
+            immediate: false,
             sessions: Vec::new(),
             restarts: Vec::new(),
         }

@@ -54,6 +54,18 @@ pub struct Dn {
 const MOST_LEVELS: usize = 32;
 
 impl Directory {
+    /// Takes in what another knows of tenants, switches and DNs that this one does not know.
+    pub fn complete(&mut self, other: Directory) {
+        let tenants: Vec<Tenant> = other.tenants.into_iter().filter(|tenant| self.by_id(&tenant.id.0).is_none()).collect();
+        let is_known = |switch: &Switch| self.switches.iter().any(|known| known.id == switch.id);
+        let switches: Vec<Switch> = other.switches.into_iter().filter(|switch| !is_known(switch)).collect();
+        let is_known = |dn: &Dn| self.dns.iter().any(|known| known.switch == dn.switch && known.range.meets(&dn.range));
+        let dns: Vec<Dn> = other.dns.into_iter().filter(|dn| !is_known(dn)).collect();
+        self.tenants.extend(tenants);
+        self.switches.extend(switches);
+        self.dns.extend(dns);
+    }
+
     /// The tenant that a sender means: the first of its `hints` (an id, a name, or a path of names) that one tenant fits.
     pub fn tenant(&self, hints: &[String]) -> Option<&Tenant> {
         hints.iter().find_map(|hint| self.by_id(hint).or_else(|| self.by_path(hint)))

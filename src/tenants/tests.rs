@@ -83,3 +83,26 @@ fn a_dn_is_looked_for_on_the_tenants_own_switches() {
     assert_eq!(switch("9000", "default").as_deref(), Some("old"), "a switch without tenant is the default tenant's");
     assert_eq!(directory.unmonitorable().map(ToString::to_string).collect::<Vec<_>>(), ["old"]);
 }
+
+#[test]
+fn what_is_known_is_not_changed_by_what_another_says() {
+    let mut own = directory();
+    let mut other = directory();
+    other.tenants = vec![tenant("101", "globex", ""), tenant("120", "initech", "102")];
+    other.switches[0].tenant = Some(TenantId("102".into()));
+    other.switches.push(Switch { id: SwitchId("south".into()), tenant: Some(TenantId("120".into())), is_monitored: false });
+    other.dns = vec![
+        Dn { range: DnRange::parse("7001").unwrap(), dn_type: DnType::TrunkGroup, switch: SwitchId("hq".into()) },
+        Dn { range: DnRange::parse("7500").unwrap(), dn_type: DnType::Extension, switch: SwitchId("hq".into()) },
+    ];
+    own.complete(other);
+    let found = |hint: &str| own.tenant(&[hint.to_owned()]).map(|tenant| tenant.id.to_string());
+    assert_eq!(
+        (found("101"), found("globex"), found("globex/initech")),
+        (Some("101".into()), Some("102".into()), Some("120".into()))
+    );
+    assert_eq!(own.owner(&SwitchId("hq".into())), Some(&TenantId("101".into())));
+    assert_eq!(own.unmonitorable().map(ToString::to_string).collect::<Vec<_>>(), ["old", "south"]);
+    let kind = |dn: &str| own.dn(dn, &TenantId("101".into())).map(|dn| dn.dn_type);
+    assert_eq!((kind("7001"), kind("7500")), (Some(DnType::Extension), Some(DnType::Extension)));
+}

@@ -82,7 +82,7 @@ fn delivery(status: &Status, alarms: &mut Vec<Alarm>) {
         }
         if target.set_aside > 0 {
             let what = format!("Target {name}: {} recordings are set aside", target.set_aside);
-            alarms.push(warning(what, "The log says why. They stay on this box until somebody has looked."));
+            alarms.push(warning(what, "The list of them says why. They stay on this box until somebody has them tried again."));
         }
     }
 }
@@ -102,11 +102,13 @@ fn tones(status: &Status, alarms: &mut Vec<Alarm>) {
 }
 
 fn others(status: &Status, alarms: &mut Vec<Alarm>) {
-    for (name, tserver) in &status.tservers {
-        if let Some(trouble) = &tserver.trouble {
-            let todo = "Calls are recorded all the same; agents and attached data are missing meanwhile.";
-            alarms.push(warning(format!("T-Server {name}: no link: {trouble}"), todo));
-        }
+    for (name, tserver) in status.tservers.iter().filter(|(_, tserver)| !tserver.up) {
+        let known = match tserver.configuration_age_s {
+            Some(age_s) => format!("the centre's configuration is {} h {} min old", age_s / 3_600, age_s / 60 % 60),
+            None => "nothing is known of the centre's configuration".into(),
+        };
+        let what = format!("T-Server {name}: no link: {}; {known}", tserver.trouble.as_deref().unwrap_or("not yet"));
+        alarms.push(warning(what, "Calls are recorded all the same; agents and attached data are missing meanwhile."));
     }
     for switch in &status.unmonitorable {
         let what = format!("Switch {switch} cannot be monitored: it has no SIP T-Server");
@@ -126,12 +128,24 @@ fn others(status: &Status, alarms: &mut Vec<Alarm>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::{Target, ToneSource};
+    use super::super::status::{TServer, Target, ToneSource};
     use super::*;
 
     #[test]
     fn a_healthy_box_has_none() {
         assert_eq!(of(&Status::default()), []);
+    }
+
+    #[test]
+    fn the_age_of_what_is_known_of_the_centre_is_said_while_it_is_away() {
+        let said = |up, configuration_age_s| {
+            let mut status = Status::default();
+            status.tservers.insert("hq".into(), TServer { up, configuration_age_s, ..TServer::default() });
+            of(&status).iter().map(|alarm| alarm.what.clone()).collect::<String>()
+        };
+        assert_eq!(said(true, Some(0)), "");
+        assert_eq!(said(false, Some(7_260)), "T-Server hq: no link: not yet; the centre's configuration is 2 h 1 min old");
+        assert!(said(false, None).contains("nothing is known of the centre's configuration"));
     }
 
     #[test]

@@ -18,12 +18,15 @@ pub mod calls;
 mod doors;
 mod events;
 pub mod explain;
+pub mod recordings;
 
 /// What the page's users ask of the daemon.
 #[derive(Debug)]
 pub enum Ask {
     /// To do something with a call.
     Call(calls::Ask),
+    /// To do something with a recording that waits to be delivered.
+    Recording(recordings::Ask),
     /// To say what it would do with one.
     Explain(explain::Ask),
 }
@@ -43,6 +46,7 @@ pub async fn serve(
 fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
     let control = Router::new()
         .route("/api/v1/calls/{id}/{verb}", post(calls::ask))
+        .route("/api/v1/recordings/{id}/{verb}", post(recordings::ask))
         .route("/api/v1/geo/explain", get(explain::geo))
         .route("/api/v1/rules/explain", get(explain::rules))
         .with_state(asks);

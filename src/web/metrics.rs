@@ -145,6 +145,8 @@ impl Snapshot {
             tservers.iter().map(move |(name, t)| (("tserver", name.clone()), value(t)))
         };
         gauges(to, "cti_link_up", "1 while the link to the T-Server is there", each(|t| u64::from(t.up)))?;
+        let ages = tservers.iter().filter_map(|(name, t)| Some((("tserver", name.clone()), t.configuration_age_s?)));
+        gauges(to, "cti_configuration_age_seconds", "Age of what the T-Server told of the centre's configuration", ages)?;
         counters(to, "cti_messages", "Messages of the T-Server", each(|t| t.messages))?;
         counters(to, "cti_bad_lines", "Lines of the T-Server that were no message", each(|t| t.bad_lines))?;
         counters(to, "cti_lost", "Events of the T-Server that never came", each(|t| t.lost))?;

@@ -42,6 +42,8 @@ pub struct Status {
     /// The last day.
     #[serde(skip)]
     pub history: Arc<History>,
+    /// What targets will not take, the newest first.
+    pub aside: Vec<Aside>,
     /// Today's recordings against what they should be.
     pub assurance: Assurance,
     /// The tone that the media servers are configured with; none: the box is not told which.
@@ -58,6 +60,21 @@ pub struct Status {
     pub unmonitorable: Vec<String>,
     /// Each T-Server by name.
     pub tservers: BTreeMap<String, TServer>,
+}
+
+/// A recording that a target will not take.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Aside {
+    /// Its id.
+    pub recording: String,
+    /// Name of the target.
+    pub target: String,
+    /// Since when.
+    #[serde(serialize_with = "iso_8601")]
+    pub since: WallTime,
+    /// What it says, and what to do.
+    pub why: String,
 }
 
 /// Today's recordings (UTC) against what they should be.
@@ -192,6 +209,8 @@ pub struct TServer {
     pub up: bool,
     /// Why it is not.
     pub trouble: Option<String>,
+    /// How long ago the centre's configuration that it told was last known to be so; 0 while the link is there. None: it told none.
+    pub configuration_age_s: Option<u64>,
     /// Messages understood.
     pub messages: u64,
     /// Lines that were none.

@@ -9,7 +9,7 @@ use nearend::clock::Now;
 use nearend::events::alarms::{Alarms, Reasons};
 use nearend::events::message::{Alarm, State};
 use nearend::forward::pace::{Grant, Lane, Pace, Schedule};
-use nearend::forward::queue::{Item, Queue, Settings};
+use nearend::forward::queue::{Before, Item, Queue, Settings};
 use nearend::forward::target::Verdict;
 use nearend::model::{MonoTime, RecordingNo, TenantId, WallTime};
 
@@ -165,7 +165,7 @@ impl Sender {
         self.pace = Pace::new(schedule(plan), clock(now).mono);
         self.work = Work::Idle;
         for (no, bytes) in &self.ledger {
-            self.queue.submit(item(*no, *bytes), |_| false);
+            self.queue.submit(item(*no, *bytes), |_| Before::Nothing);
         }
     }
 
@@ -188,7 +188,7 @@ impl Sender {
         self.recorded += 1;
         let bytes = self.random.u64(plan.bytes / 10..plan.bytes * 19 / 10);
         self.ledger.insert((no, bytes));
-        self.queue.submit(item(no, bytes), |_| false);
+        self.queue.submit(item(no, bytes), |_| Before::Nothing);
         self.most_waiting = self.most_waiting.max(self.ledger.len());
     }
 
@@ -287,5 +287,5 @@ fn schedule(plan: &Plan) -> Schedule {
 }
 
 fn item(no: RecordingNo, bytes: u64) -> Item {
-    Item { no, tenant: TenantId("101".into()), bytes }
+    Item { no, tenant: TenantId("101".into()), bytes, immediate: false }
 }

@@ -15,7 +15,7 @@ use nearend::finish::driver::finish;
 use nearend::finish::jobs::{Job, Jobs};
 use nearend::finish::{self, BoxFacts, FinishError};
 use nearend::forward::pace::Lane;
-use nearend::forward::queue::{Outcome, Queue, Settings};
+use nearend::forward::queue::{Before, Outcome, Queue, Settings};
 use nearend::forward::target::{Delivery, DeliveryError, dir};
 use nearend::model::{
     Block, MediaTime, MonoTime, Recording, RecordingId, RecordingNo, SavedSession, Stage, StreamKey, StreamReport, TenantId,
@@ -23,7 +23,7 @@ use nearend::model::{
 use nearend::recording::{Action, Calls, Declined, Opening, Placement, SessionKey, Surroundings};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
-use nearend::rtp::{PayloadMap, Remote, StreamSpec};
+use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
 use nearend::session::Session;
 use nearend::spool::disk::{Disk, Failure};
 use nearend::spool::{self, Reader, Recovered, Writer};
@@ -148,7 +148,7 @@ impl Surroundings for Outside<'_> {
             anchor: opening.anchor,
         };
         let next_report = self.now.mono.after(Duration::from_secs(1));
-        let open = Open { stream: Stream::new(&spec, false), port, socket: Vec::new(), closing: false, next_report };
+        let open = Open { stream: Stream::new(&spec, Manner::default()), port, socket: Vec::new(), closing: false, next_report };
         self.streams.insert(opening.key, open);
         Ok(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port)))
     }
@@ -310,7 +310,7 @@ impl Machine {
         match recording.stage {
             Stage::Ended => self.jobs.submit(now.mono, recording),
             Stage::Finished => {
-                self.deliveries.submit((&recording).into(), |_| false);
+                self.deliveries.submit((&recording).into(), |_| Before::Nothing);
             }
             Stage::Delivered => self.delivered.push((now.mono, recording.no)),
             Stage::Recording | Stage::Released => {}
@@ -528,7 +528,7 @@ impl Machine {
             }
             Err(error) => match self.deliveries.failed(target, no, error.verdict(), now.mono, self.rng.u64(..)) {
                 Outcome::SetAside => judge.complain(format!("recording {no} is set aside: {error}")),
-                Outcome::Again(_) => {}
+                Outcome::Again(_) | Outcome::Apart(_) => {}
             },
         }
     }

@@ -86,15 +86,65 @@ fn links(site: &Site, name: &str) -> u64 {
     site.metric(&format!("nearend_cti_{name}{{tserver=\"hq\"}}")).unwrap_or_default()
 }
 
+fn config(listener: &TcpListener, dn: &str) -> String {
+    format!(
+        "[[switch]]\nid = \"hq\"\n[[tserver]]\nname = \"hq\"\nswitch = \"hq\"\nprimary = \"tcp:{}\"\n\
+         dns = [{{ dn = \"{dn}\", type = \"extension\" }}]\n",
+        listener.local_addr().unwrap()
+    )
+}
+
+#[test]
+fn the_centres_configuration_is_used_while_it_is_away() {
+    let mut site = Site::prepare("");
+    let listener = TcpListener::bind((site.peer(), 0)).unwrap();
+    let tenant = "[[tenant]]\nid = \"1\"\nname = \"acme\"\nswitches = [\"hq\"]\n";
+    let rule = "[[rule]]\nname = \"ports\"\nswitch = [\"hq\"]\ndn_type = [\"voice-treatment-port\"]\n";
+    site.add_config(&(config(&listener, "8001") + tenant + rule));
+    site.run();
+    let mut tserver = TServer::accept(listener);
+    // The media server names the tenant by its id, 1; of the DN the file says nothing, and whose the switch is only the file says.
+    tserver.send(&json!({
+        "msg": "ConfigSnapshot", "tenants": [{"id": "1", "name": "acme"}],
+        "switches": [{"id": "hq"}, {"id": "north", "tenant": "1"}], "tservers": [{"name": "x", "switch": "hq"}],
+        "dns": [{"dn": "7001", "dnType": "Extension"}]
+    }));
+    tserver.send(&json!({"msg": "ConfigUpdate", "switches": [{"id": "hq", "tenant": "2"}], "dns": [
+        {"dn": "7001", "dnType": "VoiceTreatmentPort"}
+    ]}));
+    site.log_line(&["the centre's configuration has been told", "dns=1"]);
+    site.wait_for("its age", |site| links(site, "connections_total") == 1 && age(site) == Some(0));
+    site.wait_for("the switch without T-Server", |site| {
+        site.get("/api/v1/status").1.contains("Switch north cannot be monitored")
+    });
+    drop(tserver);
+    site.kill(); // the link was down before, so that it is written
+    site.run();
+    site.wait_for("the page to say so", |site| {
+        age(site).is_some() && site.get("/api/v1/status").1.contains("the centre's configuration is ")
+    });
+    let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
+    let player = Command::new(env!("CARGO_BIN_EXE_nearend-msr"))
+        .args(["--to", &to, "--local", &local, "--duration", "1s"])
+        .output()
+        .unwrap();
+    assert!(player.status.success());
+    let recording = site.wait_for_recordings(1).pop().unwrap();
+    let nearend = &recording.json["nearend"];
+    let couple = &nearend["couples"][0];
+    assert_eq!((&couple["GEN_CFG_TENANT"], &couple["GEN_CFG_SWITCH"]), (&"1".into(), &"hq".into()), "{nearend}");
+    assert_eq!(nearend["rule"], "ports", "by the type of the DN, as the centre last told it");
+}
+
+fn age(site: &Site) -> Option<u64> {
+    site.metric("nearend_cti_configuration_age_seconds{tserver=\"hq\"}")
+}
+
 #[test]
 fn whatever_a_tserver_sends_the_link_recovers_and_calls_are_recorded() {
     let mut site = Site::prepare("");
     let listener = TcpListener::bind((site.peer(), 0)).unwrap();
-    site.add_config(&format!(
-        "[[switch]]\nid = \"hq\"\n[[tserver]]\nname = \"hq\"\nswitch = \"hq\"\nprimary = \"tcp:{}\"\n\
-         dns = [{{ dn = \"7001\", type = \"extension\" }}]\n",
-        listener.local_addr().unwrap()
-    ));
+    site.add_config(&config(&listener, "7001"));
     site.run();
     let mut tserver = TServer::accept(listener);
     let mut player = call(&site);

@@ -50,8 +50,8 @@ impl Subscriber {
         command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
         // Of every subscriber but the first the broker need not remember anything.
         command.args(["-c", "-x", "3600", "-i", &format!("subscriber-{}", fastrand::u64(..))]);
-        if let [ca] = more {
-            command.arg("--cafile").arg(ca);
+        for (option, file) in ["--cafile", "--cert", "--key"].iter().zip(more) {
+            command.arg(option).arg(file);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().expect("scripts/deps test");
         let (lines, received) = mpsc::channel();
@@ -209,4 +209,43 @@ fn a_broker_with_tls_and_a_box_that_stops_in_order() {
     assert_eq!(site.stop(), Some(0));
     subscriber.next_status(|status| !is_on(status));
     site.log_line(&["stopped"]);
+}
+
+#[test]
+fn a_broker_that_asks_for_a_certificate() {
+    let mut site = prepare("mqtts://BROKER", "ca.pem");
+    let address = free(&site);
+    let file = |name: &str| site.path(name).display().to_string();
+    let key = || rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = rcgen::CertifiedIssuer::self_signed(params, key()).unwrap();
+    fs::write(file("ca.pem"), ca.pem()).unwrap();
+    for (name, subject) in [("broker", site.ip.to_string()), ("box", "branch-17".to_owned())] {
+        let own = key();
+        let mut params = rcgen::CertificateParams::new(vec![subject]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name); // else it looks as if it had signed itself
+        let cert = params.signed_by(&own, &ca).unwrap();
+        fs::write(file(&format!("{name}.pem")), cert.pem()).unwrap();
+        fs::write(file(&format!("{name}.key")), own.serialize_pem()).unwrap();
+    }
+    let tls = format!(
+        "certfile {}\nkeyfile {}\ncafile {}\nrequire_certificate true\n",
+        file("broker.pem"),
+        file("broker.key"),
+        file("ca.pem")
+    );
+    let config = fs::read_to_string(file("nearend.toml")).unwrap().replace("BROKER", &address.to_string());
+    fs::write(file("nearend.toml"), &config).unwrap();
+    let _broker = mosquitto_at(&site, address, &tls).unwrap();
+    site.run();
+    site.log_line(&["events are kept until it is there", "ertificate"]);
+    assert_eq!(site.stop(), Some(0));
+    let identity =
+        format!("cert_file = \"{}\"\nkey_file = \"{}\"\n", site.path("box.pem").display(), site.path("box.key").display());
+    site.add_config(&identity); // the table [events] is the last one
+    let paths = ["ca.pem", "box.pem", "box.key"].map(|name| site.path(name));
+    let subscriber = Subscriber::start(address, &paths.each_ref().map(|path| path.as_path()));
+    site.run();
+    subscriber.next_status(is_on);
 }

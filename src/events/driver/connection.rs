@@ -9,8 +9,8 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -25,6 +25,8 @@ pub struct Broker {
     pub tls: bool,
     /// Certificates that are trusted beside the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// The files of the box's certificate, with what leads to a CA, and of its key, PEM; none: it shows none.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Who logs in, and the file of the password.
     pub login: Option<(String, PathBuf)>,
     /// What the broker knows the box by.
@@ -72,7 +74,7 @@ impl Connection {
             options.set_credentials(user, password.trim());
         }
         if broker.tls {
-            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(tls(broker.ca_file.as_deref())?))));
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(tls(broker)?))));
         }
         let (client, events) = AsyncClient::new(options, QUEUE);
         let (tags, sent) = mpsc::unbounded_channel(); // as many as the client's queue takes
@@ -146,23 +148,32 @@ async fn run(mut events: EventLoop, mut sent: mpsc::UnboundedReceiver<Tag>, news
     }
 }
 
-fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, String> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    read.map_err(|error| unreadable(path, &error))
+}
+
+fn tls(broker: &Broker) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     // What the system trusts may be nothing at all, where a CA of one's own is all that is needed.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let own = read.map_err(|error| unreadable(path, &error))?;
-        if roots.add_parsable_certificates(own).0 == 0 {
-            return Err(format!("{}: holds no certificate; expected a CA as PEM", path.display()));
-        }
+    if let Some(path) = &broker.ca_file
+        && roots.add_parsable_certificates(certificates(path)?).0 == 0
+    {
+        return Err(format!("{}: holds no certificate; expected a CA as PEM", path.display()));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| format!("TLS: {error}"))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let config = config.map_err(|error| format!("TLS: {error}"))?.with_root_certificates(roots);
+    let Some((certificate, key)) = &broker.identity else { return Ok(config.with_no_client_auth()) };
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+    let unfit = |error| format!("{} and {} are no certificate and its key: {error}", certificate.display(), key.display());
+    config.with_client_auth_cert(certificates(certificate)?, private).map_err(unfit)
 }
 
 fn unreadable(path: &Path, error: &dyn std::error::Error) -> String {
-    format!("cannot read {} ({error}); the broker's password or CA belongs there", path.display())
+    format!(
+        "cannot read {} ({error}); the broker's password or CA, or the box's certificate or key, belongs there",
+        path.display()
+    )
 }

@@ -41,6 +41,8 @@ pub fn without_personal(recording: &Recording) -> Recording {
         notes: _,
         files,
         arrived_at,
+        set_aside: _, // nothing is delivered yet
+        immediate,
     } = recording.clone();
     let parameters: BTreeMap<_, _> = parameters.into_iter().filter(|(name, _)| IN_THE_CLEAR.contains(&name.as_str())).collect();
     Recording {
@@ -69,6 +71,8 @@ pub fn without_personal(recording: &Recording) -> Recording {
         notes: Vec::new(),
         files,
         arrived_at,
+        set_aside: Vec::new(),
+        immediate,
     }
 }
 

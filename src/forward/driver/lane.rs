@@ -1,6 +1,6 @@
 //! One lane of a target: delivers a recording at a time, with a runtime of its own where the target is in the network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::{Builder, Runtime};
@@ -9,6 +9,7 @@ use tracing::info;
 use crate::files::System;
 use crate::forward::pace::{Lane, Pace};
 use crate::forward::target::http::{LinkError, Throttle};
+use crate::forward::target::metadata::Metadata;
 use crate::forward::target::s3::S3;
 use crate::forward::target::webdav::WebDav;
 use crate::forward::target::{Delivery, DeliveryError, Target, TargetKind, Verdict, dir};
@@ -23,6 +24,8 @@ pub(super) struct Courier {
     runtime: Option<Runtime>,
     /// The opened target. One that refuses is opened anew, because its keys may have been changed meanwhile.
     open: Option<Open>,
+    /// The same of the archive that is told.
+    archive: Option<Metadata>,
 }
 
 /// A target in the network.
@@ -33,7 +36,7 @@ enum Open {
 
 impl Courier {
     pub(super) fn new(target: Target, finished_dir: PathBuf, box_name: String, lane: Lane, pace: Arc<Mutex<Pace>>) -> Courier {
-        Courier { target, finished_dir, box_name, throttle: Throttle::new(pace, lane), runtime: None, open: None }
+        Courier { target, finished_dir, box_name, throttle: Throttle::new(pace, lane), runtime: None, open: None, archive: None }
     }
 
     /// Delivers all files and checks that they arrived; doing it again is harmless. When another box has delivered its copy of the call under that
@@ -51,7 +54,7 @@ impl Courier {
                 self.throttle.congested();
             }
             if error.verdict() == Verdict::Refused {
-                self.open = None;
+                (self.open, self.archive) = (None, None);
             }
         }
         result
@@ -59,27 +62,46 @@ impl Courier {
 
     fn deliver_as(&mut self, delivery: &Delivery) -> Result<(), DeliveryError> {
         if let TargetKind::Dir { path } = &self.target.kind {
-            return dir::deliver(&System, path, &self.finished_dir, delivery);
+            dir::deliver(&System, path, &self.finished_dir, delivery)?;
+            if self.target.metadata.is_none() {
+                return Ok(()); // nothing of it is in the network
+            }
         }
         let runtime = match &mut self.runtime {
             Some(runtime) => runtime,
             none => none.insert(Builder::new_current_thread().enable_all().build().map_err(no_runtime)?),
         };
-        let (kind, throttle) = (&self.target.kind, &self.throttle);
+        let (target, throttle, finished_dir) = (&self.target, &self.throttle, &self.finished_dir);
         runtime.block_on(async {
-            let open = match &mut self.open {
-                Some(open) => open,
-                none => none.insert(match kind {
-                    TargetKind::Dir { .. } => return Ok(()), // done above
-                    TargetKind::S3(settings) => Open::S3(S3::open(settings, throttle.clone())?),
-                    TargetKind::WebDav(settings) => Open::WebDav(WebDav::open(settings, throttle.clone())?),
-                }),
+            deliver_by_network(&mut self.open, &target.kind, throttle, finished_dir, delivery).await?;
+            let Some(settings) = &target.metadata else { return Ok(()) };
+            let archive = match &mut self.archive {
+                Some(archive) => archive,
+                none => none.insert(Metadata::open(settings, throttle.clone())?),
             };
-            match open {
-                Open::S3(s3) => s3.deliver(&self.finished_dir, delivery).await,
-                Open::WebDav(webdav) => webdav.deliver(&self.finished_dir, delivery).await,
-            }
+            archive.tell(finished_dir, delivery).await
         })
+    }
+}
+
+async fn deliver_by_network(
+    open: &mut Option<Open>,
+    kind: &TargetKind,
+    throttle: &Throttle,
+    finished_dir: &Path,
+    delivery: &Delivery,
+) -> Result<(), DeliveryError> {
+    let open = match open {
+        Some(open) => open,
+        none => none.insert(match kind {
+            TargetKind::Dir { .. } => return Ok(()), // its files are there already
+            TargetKind::S3(settings) => Open::S3(S3::open(settings, throttle.clone())?),
+            TargetKind::WebDav(settings) => Open::WebDav(WebDav::open(settings, throttle.clone())?),
+        }),
+    };
+    match open {
+        Open::S3(s3) => s3.deliver(finished_dir, delivery).await,
+        Open::WebDav(webdav) => webdav.deliver(finished_dir, delivery).await,
     }
 }
 

@@ -24,7 +24,7 @@ fn finished(dir: &Path, no: u64, id: &str) -> Recording {
 }
 
 fn target(name: &str, path: PathBuf) -> Target {
-    Target { name: name.into(), kind: TargetKind::Dir { path } }
+    Target { name: name.into(), kind: TargetKind::Dir { path }, metadata: None }
 }
 
 /// A forwarder that knows these recordings.

@@ -12,7 +12,7 @@ fn tenant(name: &str) -> TenantId {
 }
 
 fn add(queue: &mut Queue, no: u64, name: &str, bytes: u64) {
-    assert!(!queue.submit(Item { no: RecordingNo(no), tenant: tenant(name), bytes }, |_| false));
+    assert!(!queue.submit(Item { no: RecordingNo(no), tenant: tenant(name), bytes, immediate: false }, |_| Before::Nothing));
 }
 
 /// With recordings 1 to `recordings` of one tenant.
@@ -56,11 +56,11 @@ fn add_again(queue: &mut Queue, no: u64) {
 #[test]
 fn what_a_target_has_confirmed_before_a_restart_is_not_asked_for_again() {
     let mut queue = queue(2, Policy::All, 0);
-    let item = Item { no: RecordingNo(1), tenant: tenant("101"), bytes: 1 };
-    assert!(!queue.submit(item.clone(), |target| target == 0));
+    let item = Item { no: RecordingNo(1), tenant: tenant("101"), bytes: 1, immediate: false };
+    assert!(!queue.submit(item.clone(), |target| if target == 0 { Before::Confirmed } else { Before::Nothing }));
     assert_eq!((next(&mut queue, 0, T0), next(&mut queue, 1, T0)), (None, Some(1)));
     assert!(confirm(&mut queue, 1, 1));
-    assert!(queue.submit(item, |_| true), "all have it");
+    assert!(queue.submit(item, |_| Before::Confirmed), "all have it");
 }
 
 #[test]
@@ -273,4 +273,76 @@ proptest! {
         prop_assert!(delivered.len() == 20 || aside && asides > 0 && delivered.len() + asides * 3 >= 20);
         prop_assert!((0..3).all(|target| queue.standing(target).waiting == 0));
     }
+}
+
+#[test]
+fn a_marked_recording_changes_its_lane_at_once() {
+    let mut queue = queue(2, Policy::All, 3);
+    assert_eq!(next(&mut queue, 0, T0), Some(1));
+    assert!(queue.mark(RecordingNo(3)) && queue.mark(RecordingNo(1)) && !queue.mark(RecordingNo(9)));
+    assert_eq!(queue.next(0, Lane::Immediate, T0), Some(RecordingNo(3)), "beside the one at work");
+    assert_eq!(queue.next(1, Lane::Immediate, T0), Some(RecordingNo(1)));
+    assert_eq!(next(&mut queue, 1, T0), Some(2));
+    assert_eq!((queue.standing(0).waiting, queue.standing(0).waiting_bytes), (3, 3_000));
+    assert_eq!(fail(&mut queue, 0, 1, T0), Outcome::Again(Duration::from_millis(125)));
+    assert!(!confirm(&mut queue, 0, 3));
+    assert_eq!(queue.next(0, Lane::Immediate, T0.after(Duration::from_secs(1))), Some(RecordingNo(1)), "where it belongs now");
+    let marked = Item { no: RecordingNo(4), tenant: tenant("101"), bytes: 1, immediate: true };
+    assert!(!queue.submit(marked, |_| Before::Nothing));
+    assert!(!confirm(&mut queue, 0, 1));
+    assert_eq!(queue.next(0, Lane::Immediate, T0), Some(RecordingNo(4)), "also after a restart");
+}
+
+#[test]
+fn what_was_set_aside_stays_so_over_a_restart_until_somebody_has_it_tried_again() {
+    let mut queue = queue(2, Policy::All, 0);
+    let item = Item { no: RecordingNo(1), tenant: tenant("101"), bytes: 7, immediate: false };
+    assert!(!queue.submit(item, |target| if target == 0 { Before::SetAside } else { Before::Confirmed }));
+    assert_eq!((next(&mut queue, 0, T0), queue.standing(0).set_aside, queue.standing(0).waiting_bytes), (None, 1, 0));
+    assert!(queue.retry(RecordingNo(1)) && !queue.retry(RecordingNo(1)));
+    assert_eq!((queue.standing(0).set_aside, queue.standing(0).waiting_bytes), (0, 7));
+    assert_eq!(next(&mut queue, 0, T0), Some(1));
+    assert!(confirm(&mut queue, 0, 1));
+    assert_eq!(queue.standing(0), Standing::default());
+}
+
+/// A firewall breaks every connection that carries recording 1; another one comes every so often. When it is set aside, and the longest that
+/// another had to wait once it was known.
+fn breaks_every_connection(every: Duration) -> (Option<Duration>, Duration) {
+    let mut queue = queue(1, Policy::All, 1);
+    let (mut now, mut came, mut waited) = (T0, (2, T0), Duration::ZERO);
+    add(&mut queue, 2, "101", 1_000);
+    while now.since(T0) < Duration::from_hours(48) {
+        match next(&mut queue, 0, now) {
+            Some(1) => match queue.failed(0, RecordingNo(1), Verdict::Broken, now, 0) {
+                Outcome::SetAside => return (Some(now.since(T0)), waited),
+                Outcome::Again(_) | Outcome::Apart(_) => {}
+            },
+            Some(no) => {
+                let is_known = now.since(T0) > Duration::from_secs(600);
+                waited = waited.max(now.since(came.1)).min(if is_known { Duration::MAX } else { Duration::ZERO });
+                confirm(&mut queue, 0, no);
+            }
+            None => {
+                let coming = came.1.after(every);
+                let due = queue.next_due().unwrap_or(coming).max(now.after(Duration::from_millis(1)));
+                now = due.min(coming.max(now));
+                if now >= coming {
+                    came = (came.0 + 1, now);
+                    add(&mut queue, came.0, "101", 1_000);
+                }
+            }
+        }
+    }
+    (None, waited)
+}
+
+#[test]
+fn what_breaks_every_connection_holds_up_nobody_and_is_set_aside_at_last() {
+    let (aside, waited) = breaks_every_connection(Duration::from_secs(60));
+    let aside = aside.unwrap();
+    assert!(aside >= BREAKS_FOR && aside < Duration::from_hours(12), "{aside:?}");
+    assert!(waited < Duration::from_secs(1), "others wait for {waited:?}");
+    let (aside, _) = breaks_every_connection(Duration::from_hours(24));
+    assert_eq!(aside, None, "with nothing between its tries nobody can say that it is the recording");
 }

@@ -73,6 +73,11 @@ impl LinkError {
         self.kind == LinkErrorKind::Stalled
     }
 
+    /// Whether the connection had been made: what went over it may have broken it.
+    pub fn is_broken(&self) -> bool {
+        self.kind != LinkErrorKind::Connect
+    }
+
     pub(super) fn stalled(after: Duration) -> LinkError {
         LinkError { kind: LinkErrorKind::Stalled, text: format!("nothing has moved for {after:?}") }
     }
@@ -168,7 +173,7 @@ impl Answer {
             (404, _) if self.is_place => "the bucket or folder is not there; make it, or correct its name",
             (404, _) => "it is gone; it is sent again",
             (405 | 501, _) => "the server cannot do that; is the address right?",
-            (413, _) | (_, "EntityTooLarge") => "raise the server's limit, then restart",
+            (413, _) | (_, "EntityTooLarge") => "raise the server's limit, then have it tried again",
             (507, _) => "the server is full",
             (301 | 302 | 303 | 307 | 308, _) => "the server sends us elsewhere; check address, region and path",
             (429 | 503, _) => "the server has too much to do; waiting",

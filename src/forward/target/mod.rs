@@ -5,6 +5,8 @@
 //! | `dir` | a directory |
 //! | `s3` | a bucket, with uploads that go on after a restart (`uploads`) |
 //! | `webdav` | a folder of a WebDAV server |
+//! | `metadata` | an archive is told of what has arrived |
+//! | `login` | requests to a server that wants a login |
 //! | `http` | requests: paced, watched for stalls, their answers read as verdicts |
 //! | `source` | finished files, checked while they are read |
 
@@ -18,6 +20,8 @@ use crate::model::{Recording, RecordingId, RecordingNo};
 
 pub mod dir;
 pub mod http;
+mod login;
+pub mod metadata;
 pub mod s3;
 mod source;
 mod uploads;
@@ -33,6 +37,8 @@ pub struct Target {
     pub name: String,
     /// What it is.
     pub kind: TargetKind,
+    /// Who is told of what has arrived; none: nobody.
+    pub metadata: Option<metadata::Settings>,
 }
 
 /// The kinds of target.
@@ -123,7 +129,7 @@ pub enum DeliveryError {
         what: &'static str,
     },
     /// Another content has the name already; nothing is ever overwritten.
-    #[error("{path} exists with another content and is not overwritten; move it away and restart", path = .path.display())]
+    #[error("{path} exists with another content and is not overwritten; move it away and have it tried again", path = .path.display())]
     Conflict {
         /// Which file.
         path: PathBuf,
@@ -169,6 +175,8 @@ pub enum Verdict {
     Later(Duration),
     /// The same, and it says nothing of the recording: the way, or a server that has too much to do.
     Blameless(Duration),
+    /// The same; the connection was there and broke, or nothing moved on it any more. It may have been the recording after all.
+    Broken,
     /// The target takes nothing before somebody has changed something: access, bucket, certificate.
     Refused,
     /// This recording will never work there as it is; others may.
@@ -182,6 +190,7 @@ impl DeliveryError {
             DeliveryError::Changed { .. } | DeliveryError::Conflict { .. } => Verdict::Never,
             DeliveryError::Secret { .. } => Verdict::Refused,
             DeliveryError::Answered { answer, .. } => answer.verdict(),
+            DeliveryError::Link { error, .. } if error.is_broken() => Verdict::Broken,
             DeliveryError::Link { .. } | DeliveryError::Unreachable { .. } => Verdict::Blameless(Duration::ZERO),
             _ => Verdict::Later(Duration::ZERO),
         }

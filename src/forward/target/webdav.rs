@@ -4,17 +4,15 @@
 //! that must not replace anything (`Overwrite: F`). The temporary name holds the beginning of the file's checksum, so that two boxes
 //! that deliver the same call never write into each other's. Ranges are never sent: servers differ in what they make of them,
 //! and some destroy the file. So a file that breaks off is sent again from its beginning.
-//!
-//! Logging in: Basic (RFC 7617) and Digest (RFC 7616), whatever the server asks for; nothing is told before it does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
-use http_auth::{PasswordClient, PasswordParams};
+use http::{HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
-use super::http::{Access, Answer, Content, Http, LinkError, Throttle, secret};
+use super::http::{Access, Answer, Content, LinkError, Throttle};
+use super::login::{Session, answered, link};
 use super::source::Source;
 use super::{Delivery, DeliveryError};
 use crate::files::{self, Digest, hex};
@@ -34,48 +32,9 @@ pub struct Settings {
 /// A folder, opened.
 #[derive(Debug)]
 pub struct WebDav {
-    http: Http,
+    session: Session,
     url: String,
-    login: Option<Login>,
 }
-
-/// A user, and how the server wants to see it, once it has said so.
-struct Login {
-    user: String,
-    password: String,
-    scheme: Option<PasswordClient>,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
-impl Login {
-    fn read((user, password): &(String, PathBuf)) -> Result<Login, DeliveryError> {
-        Ok(Login { user: user.clone(), password: secret(password)?, scheme: None })
-    }
-
-    /// Reads the challenges of a 401. False: there is none that we can answer.
-    fn learn(&mut self, headers: &http::HeaderMap) -> bool {
-        let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let known = challenges.fold(PasswordClient::builder(), http_auth::PasswordClientBuilder::challenges);
-        self.scheme = known.build().ok();
-        self.scheme.is_some()
-    }
-
-    /// The header `Authorization`; none before the server has asked for it.
-    fn header(&mut self, method: &str, path: &str) -> Option<HeaderValue> {
-        let asked = PasswordParams { username: &self.user, password: &self.password, uri: path, method, body: None };
-        let mut value = HeaderValue::try_from(self.scheme.as_mut()?.respond(&asked).ok()?).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
-
-/// Fields beside those that every request has.
-type Fields = Vec<(&'static str, HeaderValue)>;
 
 impl WebDav {
     /// Reads the password; connects with the first request.
@@ -83,8 +42,8 @@ impl WebDav {
     /// # Errors
     /// Password or certificates cannot be read.
     pub fn open(settings: &Settings, throttle: Throttle) -> Result<WebDav, DeliveryError> {
-        let login = settings.login.as_ref().map(Login::read).transpose()?;
-        Ok(WebDav { http: Http::new(&settings.access, throttle)?, url: settings.url.clone(), login })
+        let session = Session::open(&settings.access, settings.login.as_ref(), throttle)?;
+        Ok(WebDav { session, url: settings.url.clone() })
     }
 
     /// Delivers all files.
@@ -113,7 +72,7 @@ impl WebDav {
         let mut last_answer = None;
         for _ in 0..2 * folders.len() {
             let Some(folder) = folders.len().checked_sub(missing).and_then(|at| folders.get(at)) else { break };
-            match self.request("MKCOL", &format!("{folder}/"), Vec::new(), Content::default()).await? {
+            match self.session.request("MKCOL", &format!("{folder}/"), Vec::new(), Content::default()).await? {
                 // 405: it is there already (RFC 4918 §9.3.1).
                 Ok(_) | Err(Answer { status: 405, .. }) if missing == 1 => return Ok(folder.clone()),
                 Ok(_) | Err(Answer { status: 405, .. }) => missing -= 1,
@@ -137,7 +96,7 @@ impl WebDav {
         let mark: String = fact.sha256.chars().take(8).collect();
         let temporary = format!("{folder}/{}", in_url(&files::temporary_name(&format!("{}.{mark}", fact.name))));
         let source = Arc::new(Source::open(finished, fact, u64::MAX)?);
-        if let Err(answer) = self.request("PUT", &temporary, Vec::new(), source.into()).await? {
+        if let Err(answer) = self.session.request("PUT", &temporary, Vec::new(), source.into()).await? {
             return Err(answered("PUT", &temporary, answer));
         }
         let lied = |method: &str, found: &str| DeliveryError::Lied { what: format!("{method} {temporary}"), found: found.into() };
@@ -148,7 +107,7 @@ impl WebDav {
         }
         let destination = HeaderValue::from_str(&url).map_err(|error| link("MOVE", &url, LinkError::broken(&error)))?;
         let fields = vec![("destination", destination), ("overwrite", HeaderValue::from_static("F"))];
-        match self.request("MOVE", &temporary, fields, Content::default()).await? {
+        match self.session.request("MOVE", &temporary, fields, Content::default()).await? {
             Ok(_) if self.has_length(&url, fact).await? => Ok(()),
             Ok(_) => Err(lied("MOVE", "the file is not there under its name")),
             // The name is taken, perhaps by a MOVE whose answer was lost, perhaps by the other box's.
@@ -158,7 +117,7 @@ impl WebDav {
     }
 
     async fn remove(&mut self, url: &str) -> Result<(), DeliveryError> {
-        match self.request("DELETE", url, Vec::new(), Content::default()).await? {
+        match self.session.request("DELETE", url, Vec::new(), Content::default()).await? {
             Ok(_) | Err(Answer { status: 404, .. }) => Ok(()),
             Err(answer) => Err(answered("DELETE", url, answer)),
         }
@@ -176,7 +135,7 @@ impl WebDav {
     /// Whether what was read back under another name is there. Servers that tell no length (some do not for an empty file) are
     /// asked for the content.
     async fn has_length(&mut self, url: &str, fact: &FileFact) -> Result<bool, DeliveryError> {
-        match self.request("HEAD", url, Vec::new(), Content::default()).await? {
+        match self.session.request("HEAD", url, Vec::new(), Content::default()).await? {
             Ok(answer) => match answer.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()) {
                 Some(length) => Ok(length == fact.bytes.to_string()),
                 None => self.is_there(url, fact).await,
@@ -188,7 +147,7 @@ impl WebDav {
 
     /// Length and checksum of what is there.
     async fn read_back(&mut self, url: &str) -> Result<Option<Digest>, DeliveryError> {
-        let answer = match self.request("GET", url, Vec::new(), Content::default()).await? {
+        let answer = match self.session.request("GET", url, Vec::new(), Content::default()).await? {
             Ok(answer) => answer,
             Err(Answer { status: 404, .. }) => return Ok(None),
             Err(answer) => return Err(answered("GET", url, answer)),
@@ -198,52 +157,8 @@ impl WebDav {
             bytes += piece.len() as u64;
             sha256.update(piece);
         };
-        self.http.receive(answer, count).await.map_err(|error| link("GET", url, error))?;
+        self.session.receive(answer, count).await.map_err(|error| link("GET", url, error))?;
         Ok(Some(Digest { bytes, sha256: hex(&sha256.finalize()) }))
-    }
-
-    /// Sends a request, a second time when the server wants to see a login, or one for a nonce that is not stale. A file
-    /// is never sent first, so as a rule it goes once.
-    async fn request(
-        &mut self,
-        method: &str,
-        url: &str,
-        fields: Fields,
-        content: Content,
-    ) -> Result<Result<reqwest::Response, Answer>, DeliveryError> {
-        let mut answer = self.send(method, url, &fields, content.clone()).await?;
-        let asks = answer.status() == StatusCode::UNAUTHORIZED;
-        if asks && self.login.as_mut().is_some_and(|login| login.learn(answer.headers())) {
-            self.http.receive(answer, |_| {}).await.map_err(|error| link(method, url, error))?;
-            answer = self.send(method, url, &fields, content).await?;
-        }
-        if answer.status().is_success() {
-            return Ok(Ok(answer));
-        }
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        self.http.receive(answer, |_| {}).await.map_err(|error| link(method, url, error))?;
-        Ok(Err(Answer::read(status, &headers, b"")))
-    }
-
-    async fn send(
-        &mut self,
-        method: &str,
-        url: &str,
-        fields: &Fields,
-        content: Content,
-    ) -> Result<reqwest::Response, DeliveryError> {
-        let broken = |error: &dyn std::error::Error| link(method, url, LinkError::broken(error));
-        let mut request = http::Request::new(content);
-        *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|error| broken(&error))?;
-        *request.uri_mut() = url.parse().map_err(|error: http::uri::InvalidUri| broken(&error))?;
-        for (name, value) in fields {
-            request.headers_mut().insert(*name, value.clone());
-        }
-        let path = request.uri().path().to_owned();
-        if let Some(value) = self.login.as_mut().and_then(|login| login.header(method, &path)) {
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
-        self.http.send(request).await.map_err(|error| link(method, url, error))
     }
 }
 
@@ -251,47 +166,7 @@ fn is_same(found: &Digest, fact: &FileFact) -> bool {
     found.bytes == fact.bytes && found.sha256 == fact.sha256
 }
 
-fn answered(method: &str, url: &str, answer: Answer) -> DeliveryError {
-    DeliveryError::Answered { what: format!("{method} {url}"), answer }
-}
-
-fn link(method: &str, url: &str, error: LinkError) -> DeliveryError {
-    DeliveryError::Link { what: format!("{method} {url}"), error }
-}
-
 /// A name as it stands in an address (RFC 3986 §2.3): names are made of unreserved signs and `%` already.
 fn in_url(name: &str) -> String {
     name.replace('%', "%25")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn login(challenges: &[&'static str]) -> (bool, Login) {
-        let mut login = Login { user: "Aladdin".into(), password: "open sesame".into(), scheme: None };
-        assert_eq!(login.header("GET", "/"), None, "nothing is told before it is asked for");
-        let headers = challenges.iter().map(|text| (header::WWW_AUTHENTICATE, HeaderValue::from_static(text))).collect();
-        (login.learn(&headers), login)
-    }
-
-    #[test]
-    fn the_safer_of_the_schemes_is_used() {
-        let (known, mut basic) = login(&["Negotiate", "Basic realm=\"WallyWorld\""]);
-        assert!(known);
-        assert_eq!(basic.header("GET", "/").unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="); // RFC 7617 §2
-        let (known, mut digest) = login(&["Basic realm=\"x\"", "Digest realm=\"x\", qop=\"auth\", nonce=\"1\""]);
-        assert!(known);
-        let first = digest.header("PUT", "/a%2520b").unwrap();
-        let first = first.to_str().unwrap();
-        assert!(first.starts_with("Digest ") && first.contains("uri=\"/a%2520b\"") && first.contains("nc=00000001"), "{first}");
-        assert!(digest.header("PUT", "/").unwrap().to_str().unwrap().contains("nc=00000002"));
-    }
-
-    #[test]
-    fn what_cannot_be_answered_is_no_login() {
-        for challenges in [&[][..], &["Negotiate"], &["Digest realm=\""], &["Digest nonce=\"x\", algorithm=unheard-of"]] {
-            assert!(!login(challenges).0, "{challenges:?}");
-        }
-    }
 }

@@ -17,7 +17,7 @@ struct World {
 }
 
 fn config(ports: RangeInclusive<u16>) -> Config {
-    Config { address: [127, 0, 0, 1].into(), ports, latch: false, pool_blocks: 100 }
+    Config { address: [127, 0, 0, 1].into(), ports, manner: Manner::default(), pool_blocks: 100 }
 }
 
 /// A box whose spool refuses everything `refusals` times.
@@ -162,7 +162,7 @@ fn reports_go_both_ways() {
     let (rtp, rtcp) = (38_000..39_000).step_by(2).find_map(|port| bind_pair([127, 0, 0, 1].into(), port).ok()).unwrap();
     let (rtp_at, rtcp_at) = (rtp.local_addr().unwrap(), rtcp.local_addr().unwrap());
     let due = start.mono.after(REPORT_EVERY);
-    let stream = Stream::new(&spec, false);
+    let stream = Stream::new(&spec, Manner::default());
     let open = OpenStream { stream, rtp, rtcp, ssrc: 9, last_read: start.mono, closing: false, next_report: due, next_rtcp: due };
     sweeper.command(Command::Open(Box::new(open)));
 

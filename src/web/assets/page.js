@@ -44,6 +44,9 @@ function show(status) {
   table(at("targets"), "No target is configured: recordings stay on this box.", ["Target", "State", "Waiting", "Weight", "Set aside"],
     Object.entries(status.targets).map(([name, target]) => [name, target.trouble ? "in trouble" : "works", count(target.waiting),
       bytes(target.waitingBytes), count(target.setAside)]));
+  at("aside-section").hidden = status.aside.length === 0;
+  table(at("aside"), "Nothing.", ["Recording", "Target", "Since", "Why"],
+    status.aside.map(({ recording, target, since, why }) => [recording, target, time(since), why]));
   plots(status);
 }
 

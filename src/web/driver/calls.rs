@@ -85,7 +85,7 @@ pub(super) async fn ask(
 }
 
 /// Browsers say for which page they ask; programs say nothing.
-fn is_own_page(headers: &HeaderMap) -> bool {
+pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
     authority.is_some() && authority == headers.get(header::HOST).and_then(|host| host.to_str().ok())

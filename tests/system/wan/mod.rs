@@ -1,6 +1,9 @@
 //! The forwarder over a bad WAN to real servers: everything arrives once, as it was, whatever lies between.
 
+mod faults;
+mod metadata_target;
 mod proxy;
+mod rate;
 mod s3;
 mod s3_target;
 mod webdav_target;
@@ -106,7 +109,7 @@ impl Sender {
     }
 
     pub(crate) fn s3(&self, endpoint: &str) -> Target {
-        Target { name: "s3".into(), kind: TargetKind::S3(self.s3_settings(endpoint)) }
+        Target { name: "s3".into(), kind: TargetKind::S3(self.s3_settings(endpoint)), metadata: None }
     }
 
     pub(crate) fn s3_settings(&self, endpoint: &str) -> nearend::forward::target::s3::Settings {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +44,26 @@ struct State {
     connections: AtomicU64,
     /// Bytes from clients.
     bytes: AtomicU64,
+    /// When they came, where somebody wants to know.
+    times: Option<Mutex<Vec<(Instant, usize)>>>,
     stopped: AtomicBool,
 }
 
 impl Proxy {
     pub(crate) fn start(ip: Ipv4Addr, server: SocketAddr, plan: Plan) -> Proxy {
+        Proxy::start_as(ip, server, plan, None)
+    }
+
+    /// One that disturbs nothing and writes down when bytes come from clients.
+    pub(crate) fn watching(ip: Ipv4Addr, server: SocketAddr) -> Proxy {
+        Proxy::start_as(ip, server, Box::new(|_| Fault::Latency(0)), Some(Mutex::default()))
+    }
+
+    fn start_as(ip: Ipv4Addr, server: SocketAddr, plan: Plan, times: Option<Mutex<Vec<(Instant, usize)>>>) -> Proxy {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, bytes, stopped) = Default::default();
-        let state = Arc::new(State { server: Mutex::new(server), plan, connections, bytes, stopped });
+        let state = Arc::new(State { server: Mutex::new(server), plan, connections, bytes, times, stopped });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -70,6 +81,11 @@ impl Proxy {
     /// Bytes that came from clients up to now.
     pub(crate) fn bytes(&self) -> u64 {
         self.state.bytes.load(Relaxed)
+    }
+
+    /// When bytes came from clients, and how many.
+    pub(crate) fn times(&self) -> Vec<(Instant, usize)> {
+        self.state.times.as_ref().unwrap().lock().unwrap().clone()
     }
 
     pub(crate) fn connections(&self) -> u64 {
@@ -108,10 +124,17 @@ impl State {
         }
     }
 
+    fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        if let Some(times) = &self.times {
+            times.lock().unwrap().push((Instant::now(), bytes));
+        }
+    }
+
     fn swallow(&self, client: &mut TcpStream) {
         let mut buffer = [0; 16_384];
         while let Ok(n @ 1..) = client.read(&mut buffer) {
-            self.bytes.fetch_add(n as u64, Relaxed);
+            self.count(n);
         }
     }
 
@@ -121,7 +144,7 @@ impl State {
         let mut buffer = [0; 16_384];
         loop {
             let n = client.read(&mut buffer).ok().filter(|n| *n > 0)?;
-            self.bytes.fetch_add(n as u64, Relaxed);
+            self.count(n);
             request.extend_from_slice(&buffer[..n]);
             if let Some(to) = &mut to {
                 to.write_all(&buffer[..n]).ok()?;
@@ -154,14 +177,14 @@ impl State {
             return;
         }
         let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-        let down = thread::spawn(move || pump(&mut from_server, &mut to_client, fault, false, &AtomicU64::new(0)));
-        pump(&mut client, &mut server, fault, true, &self.bytes);
+        let down = thread::spawn(move || pump(&mut from_server, &mut to_client, fault, false, |_| {}));
+        pump(&mut client, &mut server, fault, true, |bytes| self.count(bytes));
         let _ = down.join();
     }
 }
 
 /// Passes bytes in one direction until it ends or its fault comes.
-fn pump(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, is_up: bool, counter: &AtomicU64) {
+fn pump(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, is_up: bool, count: impl Fn(usize)) {
     let limit = match fault {
         Fault::ResetAfter(n) | Fault::TruncateAfter(n) | Fault::Slow(_, n) if is_up => n,
         Fault::ResetInAnswer(n) if !is_up => n,
@@ -176,10 +199,10 @@ fn pump(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, is_up: bool, cou
             let _ = to.shutdown(Shutdown::Write);
             return;
         };
-        counter.fetch_add(n as u64, Relaxed);
+        count(n);
         passed += n as u64;
         match fault {
-            Fault::Latency(ms) => thread::sleep(Duration::from_millis(ms)),
+            Fault::Latency(ms) if ms > 0 => thread::sleep(Duration::from_millis(ms)),
             Fault::Slow(rate, _) if is_up => thread::sleep(Duration::from_micros(n as u64 * 1_000_000 / rate)),
             _ => {}
         }

@@ -77,7 +77,11 @@ fn target(sender: &Sender, server: impl std::fmt::Display) -> Target {
     fs::write(sender.path("password"), format!("{PASSWORD}\n")).unwrap();
     let access = Access { ca_file: None, timeout: Duration::from_secs(5) };
     let login = Some((USER.into(), sender.path("password")));
-    Target { name: "dav".into(), kind: TargetKind::WebDav(Settings { url: format!("http://{server}"), login, access }) }
+    Target {
+        name: "dav".into(),
+        kind: TargetKind::WebDav(Settings { url: format!("http://{server}"), login, access }),
+        metadata: None,
+    }
 }
 
 /// Every file below `root`, but for the server's own.
