@@ -17,7 +17,8 @@ const MISS: f64 = 0.35;
 /// What a chain must be worth.
 const LEAST_WORTH: f64 = 2.2;
 
-/// What each tone of a long chain must be worth on the average, the missing ones counted, if few of them are beyond doubt.
+/// What each tone of a long chain must be worth on the average, the missing ones counted, if few of them are beyond doubt. Of short tones
+/// that is never enough: vowels and notes are as short.
 const LEAST_WORTH_EACH: f64 = 0.55;
 
 /// A tone so near to its frequency, steady and of the right length is one, unless it is …
@@ -62,7 +63,7 @@ pub(super) fn pick(candidates: &[Candidate], frequency_hz: f32, rhythm: Rhythm, 
     let best = chains.max_by(|a, b| a.worth.total_cmp(&b.worth)).unwrap_or_default();
     let misses_of = |chain: &Chain| misses(&chain.nodes, chain.period, rhythm, spans);
     let missing = misses_of(&best);
-    if best.is_sure(missing.len()) {
+    if best.is_sure(missing.len(), rhythm.on_samples as f64 <= SHORT) {
         Found { misses: missing, tones: best.nodes.iter().map(|node| node.tone).collect() }
     } else {
         Found { misses: misses_of(&Chain::default()), tones: Vec::new() }
@@ -127,7 +128,7 @@ struct Chain {
 
 impl Chain {
     /// Whether this is the recording tone, of which so many are missing.
-    fn is_sure(&self, missing: usize) -> bool {
+    fn is_sure(&self, missing: usize, are_short: bool) -> bool {
         let sure = self.nodes.iter().filter(|node| node.sure).count();
         let length = self.nodes.len();
         let clear = self.nodes.iter().all(|node| node.tone.purity > 0.9);
@@ -138,7 +139,7 @@ impl Chain {
             _ => {
                 self.worth > LEAST_WORTH
                     && missing <= 2 * length
-                    && (sure * 4 >= length || self.worth > LEAST_WORTH_EACH * length as f64)
+                    && (sure * 4 >= length || (!are_short && self.worth > LEAST_WORTH_EACH * length as f64))
             }
         }
     }

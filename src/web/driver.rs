@@ -19,10 +19,13 @@ mod doors;
 mod events;
 pub mod explain;
 pub mod recordings;
+pub mod running;
 
 /// What the page's users ask of the daemon.
 #[derive(Debug)]
 pub enum Ask {
+    /// For all that is being recorded.
+    Calls(running::Ask),
     /// To do something with a call.
     Call(calls::Ask),
     /// To do something with a recording that waits to be delivered.
@@ -45,6 +48,8 @@ pub async fn serve(
 
 fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
     let control = Router::new()
+        .route("/api/v1/calls", get(running::list))
+        .route("/api/v1/calls/{id}", get(running::show))
         .route("/api/v1/calls/{id}/{verb}", post(calls::ask))
         .route("/api/v1/recordings/{id}/{verb}", post(recordings::ask))
         .route("/api/v1/geo/explain", get(explain::geo))
@@ -61,6 +66,12 @@ fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
         .merge(told)
         .merge(control)
         .merge(assets::routes())
+        .fallback(async || {
+            calls::problem(StatusCode::NOT_FOUND, "there is nothing at this path; docs/http.md lists all there are")
+        })
+        .method_not_allowed_fallback(async || {
+            calls::problem(StatusCode::METHOD_NOT_ALLOWED, "this path is asked by another method; docs/http.md says by which")
+        })
 }
 
 type Shared = State<watch::Receiver<Status>>;
