@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`mod@check`] | one call against the recordings of it |
 //! | [`calls_csv`] | a switch's own call records |
+//! | [`copies`] | two copies of one recording: which is the better one |
 //! | [`report`] | the day's report |
 
 pub mod calls_csv;
 pub mod check;
+pub mod copies;
 pub mod report;
 
 pub use check::{Call, Finding, Heard, Kind, Tolerance, check, reconcile};

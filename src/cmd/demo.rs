@@ -1,4 +1,5 @@
-//! `nearend demo`: the box, a simulated media server that speaks, and a folder as data centre, all on loopback.
+//! `nearend demo`: the box, a simulated media server that speaks, and a folder as data centre, all on loopback; with real servers of
+//! a data centre where they are installed.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,6 +17,10 @@ use nearend::finish::{self, verify_folder};
 use nearend::msr::{self, Options};
 use tokio::sync::oneshot;
 
+use self::servers::Servers;
+
+mod servers;
+
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -25,6 +30,9 @@ pub(crate) struct Arguments {
     /// Stop when the recording has arrived and verified; else the box goes on until Ctrl-C
     #[arg(long)]
     once: bool,
+    /// Deliver to a real S3 server (s3s-fs) and tell a real MQTT broker (mosquitto), where they are installed
+    #[arg(long)]
+    servers: bool,
     /// How long the simulated call speaks
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -32,6 +40,7 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "Examples:
   nearend demo --once
+  nearend demo --servers
   nearend demo --dir /tmp/demo --seconds 30";
 
 /// How long the file may take to arrive after the call.
@@ -51,12 +60,13 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 
 fn demo(arguments: &Arguments) -> Result<(), String> {
     let dir = &make_folders(&arguments.dir)?;
-    let config = write_config(dir)?;
+    let mut servers = if arguments.servers { Servers::start(dir)? } else { Servers::default() };
+    let config = write_config(dir, &servers.config(dir)?)?;
     let (ready, listening) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let daemon = std::thread::spawn(move || serve(config, ready, stopped));
     let shown = match listening.recv() {
-        Ok(listening) => show(arguments, dir, &listening),
+        Ok(listening) => show(arguments, dir, &listening, &mut servers),
         Err(_) => Ok(()), // the daemon says below why it did not start
     };
     drop(stop);
@@ -65,21 +75,21 @@ fn demo(arguments: &Arguments) -> Result<(), String> {
 }
 
 /// Places the call and waits for what must come of it.
-fn show(arguments: &Arguments, dir: &Path, listening: &Listening) -> Result<(), String> {
+fn show(arguments: &Arguments, dir: &Path, listening: &Listening, servers: &mut Servers) -> Result<(), String> {
     let sip = listening.sip.first().ok_or("the box listens nowhere")?.address;
     println!("The box listens for SIP at {sip}. Its status page: http://{}/", listening.web);
     println!("A simulated media server places a call of {} seconds, in which two people speak …", arguments.seconds);
     let id = place_call(sip, Duration::from_secs(arguments.seconds))?;
-    let folder = wait_for(&dir.join("data-centre"), &id)?;
-    let key = dir.join("data/spool").join(finish::PUBLIC);
-    let key = finish::read_public_key(&key).map_err(|e| e.to_string())?;
-    let verification = verify_folder(&folder, Some(&key)).map_err(|e| format!("{}: {e}", folder.display()))?;
-    if !verification.is_intact() {
-        return Err(format!("{}: not as its recording.json says: {verification:?}", folder.display()));
-    }
+    let folder = arrived(dir, &dir.join("data-centre"), &id)?;
     println!("The recording has arrived, and its checksums are right:");
     println!("  audio:    {}", folder.join("audio.wav").display());
     println!("  metadata: {}", folder.join("recording.json").display());
+    if let Some(bucket) = servers.bucket(dir) {
+        println!("So it has in the bucket: {}", arrived(dir, &bucket, &id)?.display());
+    }
+    if let Some(event) = servers.event()? {
+        println!("The broker has told its subscribers: {event}");
+    }
     if !arguments.once {
         println!(
             "The box goes on. Look at http://{}/, place more calls with `nearend-msr --to sip:{sip}`, end with Ctrl-C.",
@@ -88,6 +98,18 @@ fn show(arguments: &Arguments, dir: &Path, listening: &Listening) -> Result<(), 
         wait_for_interrupt()?;
     }
     Ok(())
+}
+
+/// The folder of the recording below `root`, once everything is there and as it should be.
+fn arrived(dir: &Path, root: &Path, id: &str) -> Result<PathBuf, String> {
+    let folder = wait_for(root, id)?;
+    let key = dir.join("data/spool").join(finish::PUBLIC);
+    let key = finish::read_public_key(&key).map_err(|e| e.to_string())?;
+    let verification = verify_folder(&folder, Some(&key)).map_err(|e| format!("{}: {e}", folder.display()))?;
+    match verification.is_intact() {
+        true => Ok(folder),
+        false => Err(format!("{}: not as its recording.json says: {verification:?}", folder.display())),
+    }
 }
 
 fn make_folders(dir: &Path) -> Result<PathBuf, String> {
@@ -99,7 +121,7 @@ fn make_folders(dir: &Path) -> Result<PathBuf, String> {
 }
 
 /// An ordinary configuration, kept for the other commands; the ports are whatever is free.
-fn write_config(dir: &Path) -> Result<Config, String> {
+fn write_config(dir: &Path, servers: &str) -> Result<Config, String> {
     let mut text = String::from("# Written by `nearend demo`.\n");
     let quoted = |name: &str| format!("{:?}", dir.join(name).display().to_string());
     // Writing to a String cannot fail.
@@ -107,7 +129,7 @@ fn write_config(dir: &Path) -> Result<Config, String> {
         text,
         "[site]\nname = \"demo\"\ndata_dir = {}\n[sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
          [rtp]\naddress = \"127.0.0.1\"\n[spool]\nfloor_bytes = \"16MiB\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
-         [[target]]\nname = \"data-centre\"\nkind = \"dir\"\npath = {}\n",
+         [[target]]\nname = \"data-centre\"\nkind = \"dir\"\npath = {}\n{servers}",
         quoted("data"),
         quoted("data-centre"),
     );

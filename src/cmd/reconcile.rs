@@ -1,7 +1,8 @@
-//! `nearend reconcile`: the box's recordings against a switch's own list of calls. Reads only, also beside a running daemon.
+//! `nearend reconcile`: the box's recordings against a switch's own list of calls, and in the data centre the copies of two boxes against
+//! each other. Reads only, also beside a running daemon.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,12 +13,17 @@ use nearend::model::RecordingId;
 use nearend::spool::driver::open_offline;
 use serde_json::{Value, json};
 
+mod copies;
+
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The calls: CSV with a header line and the columns start, end, and call_uuid or dn
-    #[arg(long, value_name = "CSV")]
-    calls: PathBuf,
+    #[arg(long, value_name = "CSV", required_unless_present = "copies", conflicts_with = "copies")]
+    calls: Option<PathBuf>,
+    /// A folder of the data centre: of every recording below it of which two boxes have made copies, say which is the better one and why
+    #[arg(long, value_name = "DIR")]
+    copies: Option<PathBuf>,
     /// The configuration that says where the recordings are
     #[arg(long, value_name = "FILE", default_value = "/etc/nearend/nearend.toml", conflicts_with = "data_dir")]
     config: PathBuf,
@@ -35,13 +41,22 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "Examples:
   nearend reconcile --calls calls.csv
   nearend reconcile --calls calls.csv --data-dir /mnt/dead-box/var/lib/nearend --json
+  nearend reconcile --copies /archive/101/2026-03-02
 
 Exit code 0 when every call was recorded as it should be, 1 when not, 2 when something cannot be read.";
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     super::log::begin("nearend=warn");
-    let (rows, heard) = match read(arguments) {
+    match (&arguments.copies, &arguments.calls) {
+        (Some(folder), _) => copies::run(folder, arguments.json),
+        (None, Some(csv)) => calls(csv, arguments),
+        (None, None) => ExitCode::from(2), // not reached: one of them is required
+    }
+}
+
+fn calls(csv: &Path, arguments: &Arguments) -> ExitCode {
+    let (rows, heard) = match read(csv, arguments) {
         Ok(read) => read,
         Err(message) => {
             eprintln!("{}", message.trim_end());
@@ -65,9 +80,9 @@ struct Checked<'a> {
     findings: &'a [Finding],
 }
 
-fn read(arguments: &Arguments) -> Result<(Vec<Row>, Vec<Heard>), String> {
-    let shown = arguments.calls.display();
-    let text = std::fs::read_to_string(&arguments.calls).map_err(|error| format!("{shown}: {error}"))?;
+fn read(csv: &Path, arguments: &Arguments) -> Result<(Vec<Row>, Vec<Heard>), String> {
+    let shown = csv.display();
+    let text = std::fs::read_to_string(csv).map_err(|error| format!("{shown}: {error}"))?;
     let rows = calls_csv::parse(&text).map_err(|why| format!("{shown}: {why}"))?;
     let spool = match &arguments.data_dir {
         Some(dir) => dir.join("spool"),

@@ -150,6 +150,8 @@ struct Daemon {
     spool: Spool,
     /// Descriptions that the spool's queue has no room for yet; of each recording only the newest.
     outbox: BTreeMap<RecordingNo, Box<Recording>>,
+    /// Descriptions that the forwarder's side has changed, until they are durable: the ledger knows an older one so long.
+    amended: BTreeMap<RecordingNo, Box<Recording>>,
     spool_events: mpsc::UnboundedReceiver<spool::Event>,
     reader: Reader,
     finisher: Finisher,
@@ -210,6 +212,7 @@ impl Daemon {
             reader: spool.reader(),
             ledger: publish::Ledger::new(config.targets.iter().map(|target| target.name.clone())),
             outbox: BTreeMap::new(),
+            amended: BTreeMap::new(),
             config,
             sip,
             media,

@@ -86,6 +86,7 @@ impl Daemon {
             Event::Described { no, stage } if stage > Stage::Recording => match self.reader.recording(no) {
                 Ok(Some(recording)) => {
                     self.ledger.remember(&recording);
+                    self.amended.retain(|amended, newest| *amended != no || !is_written(newest, &recording));
                     if stage == Stage::Ended {
                         self.assure(now, &recording);
                     }
@@ -188,13 +189,14 @@ impl Daemon {
 
     /// Changes the description of a recording that is with the forwarder; gives it as it is then.
     fn amend(&mut self, no: RecordingNo, id: &RecordingId, change: impl FnOnce(&mut Recording)) -> Option<Recording> {
-        let newest = match self.outbox.get(&no) {
-            Some(recording) => Ok(Some((**recording).clone())),
+        let newest = match self.amended.remove(&no) {
+            Some(recording) => Ok(Some(*recording)),
             None => self.reader.recording(no),
         };
         match newest {
             Ok(Some(mut recording)) => {
                 change(&mut recording);
+                self.amended.insert(no, Box::new(recording.clone()));
                 self.describe(Box::new(recording.clone()));
                 return Some(recording);
             }
@@ -230,4 +232,10 @@ impl Daemon {
         tracing::info!(recording = %recording.id, ?wish, "asked over HTTP");
         Ok(())
     }
+}
+
+/// Whether what stands in the ledger is the newest, as far as the forwarder's side changes it.
+fn is_written(newest: &Recording, written: &Recording) -> bool {
+    let changed = |of: &Recording| (of.stage, of.arrived_at.clone(), of.set_aside.clone(), of.immediate);
+    changed(newest) == changed(written)
 }

@@ -86,3 +86,23 @@ fn what_a_target_will_not_take_stays_set_aside_until_it_is_tried_again() {
     site.wait_for("it to arrive", |site| site.delivered().len() == 2);
     site.wait_for("nothing to be set aside", |site| site.get("/api/v1/status").1.contains("\"aside\":[]"));
 }
+
+#[test]
+fn what_several_targets_confirm_at_once_is_all_written_down() {
+    let mut site = Site::prepare("");
+    let more = ["second", "third", "fourth"].map(|name| {
+        fs::create_dir(site.path(name)).unwrap();
+        format!("[[target]]\nname = \"{name}\"\nkind = \"dir\"\npath = \"{}\"\n", site.path(name).display())
+    });
+    site.add_config(&more.concat());
+    site.run();
+    call(&site, "01FIRST");
+    site.wait_for("it to be delivered", |site| {
+        site.metric("nearend_recordings_waiting") == Some(0) && site.delivered().len() == 1
+    });
+    site.stop();
+    let all: Value = serde_json::from_str(&list(&site, &["--json"])).unwrap();
+    let mut arrived: Vec<&str> = all[0]["arrived_at"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived, ["dc", "fourth", "second", "third"]);
+}

@@ -25,6 +25,20 @@ fn demo_once_ends_when_the_file_has_arrived_and_verified() {
     assert_eq!(code, Some(0), "{stdout}");
 }
 
+/// The tests have Mosquitto; an S3 server is there only where somebody has installed one.
+#[test]
+fn demo_with_real_servers_shows_what_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_string_lossy().into_owned();
+    let (code, stdout, stderr) = nearend(&["demo", "--once", "--servers", "--seconds", "2", "--dir", &dir]);
+    assert_eq!(code, Some(0), "{stdout}\n{stderr}");
+    let event = stdout.lines().find_map(|line| line.strip_prefix("The broker has told its subscribers: "));
+    let event: serde_json::Value = serde_json::from_str(event.unwrap_or_else(|| panic!("{stdout}"))).unwrap();
+    let path = folder.path().join("data-centre").join(event["path"].as_str().unwrap());
+    assert!(path.join("recording.json").exists(), "{event}");
+    assert_ne!(stdout.contains("An S3 server (s3s-fs) is a target"), stdout.contains("s3s-fs is not installed"), "{stdout}");
+}
+
 #[test]
 fn check_names_line_and_remedy_and_exits_with_2() {
     let site = Site::prepare("[rtp] adress = \"10.0.0.1\"\n[spool] floor_bytes = \"64 parsecs\"");

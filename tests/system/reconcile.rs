@@ -79,3 +79,32 @@ fn a_bad_row_is_named() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(errors.contains("calls.csv: line 2: \"yesterday\" is no time; expected one with its offset"), "{errors}");
 }
+
+#[test]
+fn of_the_copies_of_two_boxes_the_better_one_is_named() {
+    const ID: &str = "01TWOBOXES";
+    let sites = [Site::start(), Site::start()];
+    for (site, loss) in sites.iter().zip(["30", "0"]) {
+        let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
+        msr(site, &to, &["--local", &local, "--duration", "2s", "--recording-id", ID, "--loss", loss]);
+    }
+    let [first, second] = sites.each_ref().map(|site| site.wait_for_recordings(1).remove(0).folder);
+    let beside = first.with_file_name(format!("{ID}~other"));
+    std::fs::create_dir(&beside).unwrap();
+    for file in ["audio.wav", "recording.json"] {
+        std::fs::copy(second.join(file), beside.join(file)).unwrap();
+    }
+    let compare = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearend"));
+        let output = command.args(["reconcile", "--json", "--copies"]).arg(sites[0].path("dc")).output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let told = compare();
+    assert_eq!(told[0]["better"], beside.display().to_string(), "{told}");
+    assert!(told[0]["why"].as_str().unwrap().contains(" ms of audio are missing, "), "{told}");
+    // What was changed on the way is worse than what is incomplete.
+    std::fs::write(beside.join("audio.wav"), "something else").unwrap();
+    let told = compare();
+    assert_eq!((&told[0]["better"], told.as_array().unwrap().len()), (&first.display().to_string().into(), 1), "{told}");
+}
