@@ -77,6 +77,7 @@ fn spec(no: u8, peer: SocketAddr) -> StreamSpec {
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
         anchor: None,
+        begins: nearend::model::MediaTime(0),
     }
 }
 

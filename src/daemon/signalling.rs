@@ -352,6 +352,7 @@ impl Surroundings for Outside<'_> {
             payloads: payloads(opening.line),
             paused: opening.paused,
             anchor: opening.anchor,
+            begins: opening.begins,
         };
         self.media.open(&spec).map_err(|e| e.to_string())
     }

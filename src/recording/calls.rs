@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::recording::{Note, RtpAnchor, Ruling, Stage};
 use crate::model::{
-    Channel, Conversation, EndReason, Flag, Json, Leg, Line, MonoTime, Recording, RecordingId, RecordingNo, SavedSession,
-    StreamKey, StreamReport, SwitchId, TenantId, WallTime,
+    Channel, Conversation, EndReason, Flag, Json, Leg, Line, MediaTime, MonoTime, Recording, RecordingId, RecordingNo,
+    SavedSession, StreamKey, StreamReport, SwitchId, TenantId, WallTime,
 };
 use crate::session::Session;
 
@@ -51,6 +51,8 @@ pub struct Opening<'a> {
     pub local: Option<SocketAddr>,
     /// Where the stream's clock stood before a restart.
     pub anchor: Option<RtpAnchor>,
+    /// What lies before is of before a restart, and stays as it is.
+    pub begins: MediaTime,
 }
 
 /// What the station asks of the outside while it decides.
@@ -505,6 +507,7 @@ impl Calls {
             paused: call.pauses(line.active),
             local: None,
             anchor: None,
+            begins: MediaTime(0),
         };
         let local = outside.open(&opening).map_err(Refusal::NoStream)?;
         if !line.is_offer() {

@@ -17,10 +17,11 @@ impl Calls {
         recording.restarts.push(recording.origin.plus_micros(played_us.cast_signed()));
         let origin = on_grid_if_near(MonoTime(now.mono.0.saturating_sub(played_us)));
         self.next_no = self.next_no.max(RecordingNo(recording.no.0 + 1));
+        let begins = kept.min(MediaTime::from_micros(played_us.cast_signed()));
         let mut call = Call::new(recording, origin);
         call.restore_pause();
         for saved in std::mem::take(&mut call.recording.sessions) {
-            self.actions.extend(resume_session(now.mono, &mut call, &saved, outside));
+            self.actions.extend(resume_session(now.mono, &mut call, &saved, begins, outside));
         }
         let carried: Vec<_> = call.sessions.iter().flat_map(|session| session.lines.iter().flatten().copied()).collect();
         for leg in call.recording.legs.iter_mut().filter(|leg| leg.end_reason.is_none() && !carried.contains(&leg.no)) {
@@ -37,14 +38,19 @@ impl Calls {
 }
 
 /// Opens the streams of a saved session at their old ports and takes up its dialog. Gives what is left to do when it could not be.
-fn resume_session(now: MonoTime, call: &mut Call, saved: &SavedSession, outside: &mut dyn Surroundings) -> Option<Action> {
+fn resume_session(
+    now: MonoTime,
+    call: &mut Call,
+    saved: &SavedSession,
+    begins: MediaTime,
+    outside: &mut dyn Surroundings,
+) -> Option<Action> {
     let key = outside.resume(saved)?;
     let no = call.recording.no;
     let mut lines = Vec::with_capacity(saved.lines.len());
     for line in &saved.lines {
-        lines.push(
-            line.as_ref().and_then(|(leg, line)| resume_line(now, call, StreamKey { recording: no, leg: *leg }, line, outside)),
-        );
+        let key = |leg: &LegNo| StreamKey { recording: no, leg: *leg };
+        lines.push(line.as_ref().and_then(|(leg, line)| resume_line(now, call, key(leg), (line, begins), outside)));
     }
     if lines.iter().all(Option::is_none) {
         return Some(Action::Bye(key));
@@ -54,11 +60,17 @@ fn resume_session(now: MonoTime, call: &mut Call, saved: &SavedSession, outside:
     None
 }
 
-fn resume_line(now: MonoTime, call: &mut Call, key: StreamKey, line: &Line, outside: &mut dyn Surroundings) -> Option<LegNo> {
+fn resume_line(
+    now: MonoTime,
+    call: &mut Call,
+    key: StreamKey,
+    (line, begins): (&Line, MediaTime),
+    outside: &mut dyn Surroundings,
+) -> Option<LegNo> {
     let leg = call.recording.legs.iter().find(|leg| leg.no == key.leg)?;
     let (local, anchor) = (Some(leg.local), leg.anchor);
     let paused = call.pauses(line.active);
-    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, paused, local, anchor };
+    let opening = Opening { key, recording_id: &call.recording.id, origin: call.origin, line, paused, local, anchor, begins };
     match outside.open(&opening) {
         Ok(_) => {
             call.resume_leg(now, key.leg, line);

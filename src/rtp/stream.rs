@@ -20,7 +20,7 @@ use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
 use super::rtcp;
 use super::source::Source;
 use super::stats::{Order, Receiver};
-use super::timeline::{Place, Timeline, Timing};
+use super::timeline::{Overtaken, Place, Timeline, Timing};
 
 /// A block's length on the monotonic clock.
 pub(super) const BLOCK: Duration = Duration::from_millis(500);
@@ -79,6 +79,8 @@ pub struct StreamSpec {
     pub paused: bool,
     /// Where the source's clock stood before a restart of the box.
     pub anchor: Option<RtpAnchor>,
+    /// What lies before is of before a restart, and stays as it is.
+    pub begins: MediaTime,
 }
 
 /// What a renegotiation changes; none: as before.
@@ -108,6 +110,8 @@ pub struct Stream {
     changes: VecDeque<(MonoTime, StreamChange)>,
     /// The source that is heard; none before the first packet.
     receiver: Option<Receiver>,
+    /// The source before, of which packets may still come.
+    former: Option<Box<Receiver>>,
     /// The first packet of what may be a new source.
     held: Option<Held>,
     timeline: Timeline,
@@ -154,6 +158,7 @@ impl Stream {
             paused: spec.paused,
             changes: VecDeque::new(),
             receiver: None,
+            former: None,
             held: None,
             timeline: Timeline::new(spec.origin),
             anchor: spec.anchor,
@@ -165,8 +170,8 @@ impl Stream {
             clock: None,
             last_packet: None,
             next_complaint: MonoTime(0),
-            kept_from: MediaTime(i64::MIN),
-            audio_from: MediaTime(i64::MIN),
+            kept_from: spec.begins,
+            audio_from: spec.begins,
             mask_digits: manner.mask_digits,
         }
     }
@@ -254,7 +259,8 @@ impl Stream {
     /// All that is known.
     pub fn report(&self, closed: bool) -> StreamReport {
         let mut counters = self.counters;
-        counters.lost = self.lost_before + self.receiver.as_ref().map_or(0, Receiver::lost);
+        let heard = self.receiver.iter().chain(self.former.as_deref());
+        counters.lost = self.lost_before + heard.map(Receiver::lost).sum::<u64>();
         counters.jitter_us = self.receiver.as_ref().map_or(0, Receiver::jitter_us);
         let clock = match self.clock {
             Some((first, latest)) if first != latest => vec![first, latest],
@@ -314,6 +320,11 @@ impl Stream {
         if self.paused {
             self.counters.masked += 1;
         } else if order == Order::Stranger {
+            if let Payload::Audio(law) = payload
+                && self.is_overtaken(arrived, &packet, law, pool)
+            {
+                return;
+            }
             self.stranger(arrived, packet, payload, pool);
         } else {
             if order == Order::Next {
@@ -321,6 +332,23 @@ impl Stream {
             }
             self.accept(arrived, packet, payload, order, pool);
         }
+    }
+
+    /// Places a packet of the source before that was overtaken by the present one; false when it is none.
+    fn is_overtaken(&mut self, arrived: MonoTime, packet: &Packet<'_>, law: Law, pool: &mut Pool) -> bool {
+        let Some(former) = self.former.as_mut().filter(|former| former.ssrc() == packet.ssrc) else { return false };
+        let timing = Timing { arrived, seq: packet.seq, time: packet.time, samples: packet.payload.len() };
+        let Some(overtaken) = self.timeline.place_of_left(timing) else { return false };
+        match (former.sequence(packet.seq), overtaken) {
+            (Order::Stranger, _) => return false,
+            (Order::Duplicate, _) => self.counters.duplicates += 1,
+            (_, Overtaken::NoRoom) => self.put(arrived, Place::Nowhere, packet.payload, law, pool),
+            (_, Overtaken::At(at)) => {
+                self.counters.reordered += 1;
+                self.put(arrived, Place::Known(at), packet.payload, law, pool);
+            }
+        }
+        true
     }
 
     /// A packet that fits no source so far.
@@ -357,7 +385,8 @@ impl Stream {
 
     fn begin_source(&mut self, ssrc: u32, seq: u16) {
         if let Some(last) = self.receiver.replace(Receiver::new(ssrc, seq)) {
-            self.lost_before += last.lost();
+            let older = self.former.replace(Box::new(last));
+            self.lost_before += older.map_or(0, |older| older.lost());
         }
         self.timeline.forget_source();
         if let Some(anchor) = self.anchor.take().filter(|anchor| anchor.ssrc == ssrc) {
@@ -401,6 +430,11 @@ impl Stream {
 
     fn audio(&mut self, arrived: MonoTime, packet: Packet<'_>, law: Law, pool: &mut Pool) {
         let place = self.place(arrived, packet, packet.payload.len(), || is_quiet(law, packet.payload));
+        self.put(arrived, place, packet.payload, law, pool);
+    }
+
+    /// Puts samples to their place, unless they were said in a pause.
+    fn put(&mut self, arrived: MonoTime, place: Place, payload: &[u8], law: Law, pool: &mut Pool) {
         if let Place::Known(at) | Place::Corrected { at, .. } = place
             && at < self.audio_from
         {
@@ -408,14 +442,14 @@ impl Stream {
             return;
         }
         let placed = match place {
-            Place::First(at) | Place::Known(at) | Place::Anew(at) => self.blocks.place(at, law, packet.payload, pool),
-            Place::Corrected { at, by } => self.corrected(at, by, law, packet.payload, pool),
+            Place::First(at) | Place::Known(at) | Place::Anew(at) => self.blocks.place(at, law, payload, pool),
+            Place::Corrected { at, by } => self.corrected(at, by, law, payload, pool),
             Place::Nowhere => Placed::OffTheLine,
         };
         match placed {
             Placed::InTime | Placed::Late => {
                 self.counters.packets += 1;
-                self.counters.bytes += packet.payload.len() as u64;
+                self.counters.bytes += payload.len() as u64;
                 self.counters.late += u64::from(placed == Placed::Late);
             }
             Placed::OffTheLine => self.counters.malformed += 1,

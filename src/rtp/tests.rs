@@ -42,6 +42,7 @@ pub(super) fn spec(remote: SocketAddr) -> StreamSpec {
         payloads: payloads(),
         paused: false,
         anchor: None,
+        begins: MediaTime(0),
     }
 }
 

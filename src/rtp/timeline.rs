@@ -20,6 +20,9 @@ const DRIFT_TOLERANCE: i64 = ms(1_000);
 /// No packet lies further than this from its arrival.
 const FARTHEST: i64 = ms(10_000);
 
+/// A packet that was overtaken by those of the next source is late by this much at most.
+const OVERTAKEN: i64 = ms(500);
+
 const fn ms(ms: i64) -> i64 {
     ms * MediaTime::RATE / 1_000
 }
@@ -32,6 +35,10 @@ pub struct Timeline {
     /// Something lies on it.
     begun: bool,
     anchor: Option<Anchor>,
+    /// How it was before the place was last taken anew or corrected.
+    former: Option<Box<Former>>,
+    /// The source before this one, of which packets may still come.
+    left: Option<Box<Left>>,
     /// Where the next place may begin: the end of all that has been placed.
     end: i64,
     /// A pause has just ended.
@@ -53,6 +60,24 @@ struct Anchor {
     arrival: i64,
     /// Place minus arrival when the place was last taken anew.
     offset: i64,
+}
+
+/// A mapping that no longer holds, for packets that were sent while it did and come now.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    /// The last packet placed by it.
+    anchor: Anchor,
+    /// The first packet that is not, and where its samples lie.
+    until: (u16, i64),
+}
+
+/// A source that is over.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// Its newest packet.
+    anchor: Anchor,
+    /// Where the next source begins; none until that is known.
+    until: Option<i64>,
 }
 
 /// Of a packet, what its place depends on.
@@ -88,6 +113,15 @@ pub enum Place {
     Nowhere,
 }
 
+/// The place of a packet that another source's have overtaken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overtaken {
+    /// By its own source's timestamps.
+    At(MediaTime),
+    /// There lies what the other source said.
+    NoRoom,
+}
+
 impl Timeline {
     /// One on which nothing lies yet.
     pub fn new(origin: MonoTime) -> Timeline {
@@ -95,6 +129,8 @@ impl Timeline {
             origin,
             begun: false,
             anchor: None,
+            former: None,
+            left: None,
             end: 0,
             resumed: false,
             known: None,
@@ -129,8 +165,26 @@ impl Timeline {
 
     /// Another source begins: its timestamps have nothing to do with those before.
     pub fn forget_source(&mut self) {
-        self.anchor = None;
+        self.left = self.anchor.take().map(|anchor| Box::new(Left { anchor, until: None }));
+        self.former = None;
         self.late_since = None;
+    }
+
+    /// Where a packet of the source before belongs that was overtaken by the present one; none when it is not that, but may be the
+    /// beginning of the source's return.
+    pub fn place_of_left(&mut self, packet: Timing) -> Option<Overtaken> {
+        let arrival = self.at(packet.arrived).0;
+        let (left, newest) = (self.left.as_mut()?, self.anchor?);
+        let place = left.anchor.place_of(packet);
+        if place >= newest.place || (place - arrival).abs() > OVERTAKEN {
+            return None;
+        }
+        let fits = place >= 0 && left.until.is_some_and(|until| place + packet.len() <= until);
+        if !fits {
+            return Some(Overtaken::NoRoom);
+        }
+        left.anchor = left.anchor.or_newer(packet, place);
+        Some(Overtaken::At(MediaTime(place)))
     }
 
     /// A signalled pause is over; the sender's clock may have stood still meanwhile.
@@ -142,21 +196,45 @@ impl Timeline {
     pub fn place(&mut self, packet: Timing, is_quiet: impl FnOnce() -> bool) -> Place {
         let arrival = self.at(packet.arrived).0.max(0);
         let Some(anchor) = self.anchor else { return self.take_anew(packet, arrival) };
-        let place = anchor.place + packet.time.ticks_since(anchor.time);
+        let place = anchor.place_of(packet);
         let is_newer = packet.seq.wrapping_sub(anchor.seq).cast_signed() > 0;
         if is_newer && self.must_take_anew(anchor, packet, place, arrival) {
             return self.take_anew(packet, arrival);
         }
-        if place < 0 || (place - arrival).abs() > FARTHEST {
+        let place = if is_newer { Some(place) } else { self.place_of_older(anchor, packet) };
+        let Some(place) = place.filter(|place| *place >= 0 && (place - arrival).abs() <= FARTHEST) else {
             return Place::Nowhere;
-        }
+        };
         if !is_newer {
             return Place::Known(MediaTime(place));
         }
         let by =
             if anchor.is_followed_by(packet) { self.drift.correction(anchor.samples.min(packet.len()), is_quiet) } else { 0 };
         self.advance(packet, place + by, arrival, anchor.offset);
+        if by != 0 {
+            self.former = Some(Box::new(Former { anchor, until: (packet.seq, place + by.max(0)) }));
+        }
         if by == 0 { Place::Known(MediaTime(place)) } else { Place::Corrected { at: MediaTime(place + by.max(0)), by } }
+    }
+
+    /// The place of a packet that was sent before the newest one: by the mapping of its time, and never among what another one
+    /// placed.
+    fn place_of_older(&mut self, anchor: Anchor, packet: Timing) -> Option<i64> {
+        let now = anchor.place_of(packet);
+        if let Some(former) = self.former.as_mut().filter(|former| packet.is_before(former.until.0)) {
+            let (end, until) = (former.anchor.end(), former.until.1 - packet.len());
+            let before = former.anchor.place_of(packet);
+            if before <= until {
+                former.anchor = former.anchor.or_newer(packet, before);
+                return Some(before);
+            }
+            // Sent between the last packet of the one and the first of the other, it may be of either.
+            former.until = if (end..=until).contains(&now) { (packet.seq, now) } else { return None };
+        } else if let Some(left) = &mut self.left {
+            left.until = left.until.map(|until| until.min(now));
+            return (now >= left.anchor.end()).then_some(now);
+        }
+        Some(now)
     }
 
     fn must_take_anew(&mut self, anchor: Anchor, packet: Timing, place: i64, arrival: i64) -> bool {
@@ -192,6 +270,10 @@ impl Timeline {
         self.late_since = None;
         self.resumed = false;
         self.drift.placed_anew();
+        self.former = self.anchor.map(|anchor| Box::new(Former { anchor, until: (packet.seq, place) }));
+        if let Some(left) = &mut self.left {
+            left.until.get_or_insert(place);
+        }
         let is_first = !std::mem::replace(&mut self.begun, true);
         self.advance(packet, place, arrival, place - arrival);
         if is_first { Place::First(MediaTime(place)) } else { Place::Anew(MediaTime(place)) }
@@ -206,12 +288,32 @@ impl Timeline {
 }
 
 impl Timing {
+    fn is_before(&self, seq: u16) -> bool {
+        self.seq.wrapping_sub(seq).cast_signed() < 0
+    }
+
     fn len(&self) -> i64 {
         i64::try_from(self.samples).unwrap_or(0) // a datagram's, so at most 65,507
     }
 }
 
 impl Anchor {
+    fn place_of(&self, packet: Timing) -> i64 {
+        self.place + packet.time.ticks_since(self.time)
+    }
+
+    fn end(&self) -> i64 {
+        self.place + self.samples
+    }
+
+    /// The same mapping, counted from a packet at `place` if that is newer.
+    fn or_newer(self, packet: Timing, place: i64) -> Anchor {
+        if packet.is_before(self.seq) {
+            return self;
+        }
+        Anchor { seq: packet.seq, time: packet.time, place, samples: packet.len(), ..self }
+    }
+
     /// Whether the packet is the next one, and its samples follow at once.
     fn is_followed_by(&self, packet: Timing) -> bool {
         packet.seq == self.seq.wrapping_add(1) && packet.time.ticks_since(self.time) == self.samples && self.samples > 0
@@ -305,6 +407,42 @@ mod tests {
         }
         assert_eq!(sender.send_with(5, 8 * 11_000, 200), Place::Nowhere);
         assert_eq!(sender.send_with(5, 0_u32.wrapping_sub(160), 200), Place::Nowhere, "before the origin");
+    }
+
+    #[test]
+    fn what_was_sent_before_the_place_was_taken_anew_lies_where_it_was() {
+        let mut sender = Sender::new();
+        sender.send(0, 100);
+        assert_eq!(sender.send(3, 160), known(160));
+        assert_eq!(sender.send_with(5, 8 * 900, 240), anew(240));
+        assert_eq!(sender.send(2, 250), known(140), "by the mapping of its time");
+        assert_eq!(sender.send(4, 260), known(180), "where there is room before what was taken anew");
+        assert_eq!(sender.send_with(6, 8 * 920, 270), known(260));
+    }
+
+    #[test]
+    fn what_the_next_source_overtook_has_room_before_it_or_none() {
+        let mut sender = Sender::new();
+        sender.send(0, 100);
+        sender.line.forget_source();
+        let of_next = |n: u32, arrives_ms: u64| Timing {
+            arrived: MonoTime(ORIGIN + arrives_ms * 1_000),
+            seq: 10 + n as u16,
+            time: RtpTime(5_000 + n * 160),
+            samples: 160,
+        };
+        assert_eq!(sender.line.place(of_next(1, 150), || false), anew(150));
+        let overtaken = |n: u32, arrives_ms: u64| Timing {
+            arrived: MonoTime(ORIGIN + arrives_ms * 1_000),
+            seq: sender.first_seq.wrapping_add(n as u16),
+            time: RtpTime(sender.first_time.wrapping_add(n * 160)),
+            samples: 160,
+        };
+        let (fits, reaches, returns) = (overtaken(1, 160), overtaken(2, 161), overtaken(3, 162));
+        assert_eq!(sender.line.place_of_left(fits), Some(Overtaken::At(MediaTime(8 * 120))));
+        assert_eq!(sender.line.place_of_left(reaches), Some(Overtaken::NoRoom), "140 to 160, and the next begins at 150");
+        assert_eq!(sender.line.place_of_left(returns), None, "said after the newest of the other");
+        assert_eq!(sender.line.place(of_next(0, 163), || false), Place::Nowhere, "130, where the source before still spoke");
     }
 
     #[test]

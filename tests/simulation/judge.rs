@@ -193,6 +193,11 @@ impl Judge {
         self.count("records that recovery entered", report.entered);
         let complaints: Vec<String> = self.recordings.iter().flat_map(|(no, facts)| self.look(reader, *no, facts)).collect();
         complaints.into_iter().for_each(|complaint| self.complain(complaint));
+        // The box goes on from what it finds, whether or not it could say so before it went down.
+        for (no, facts) in self.recordings.iter_mut().filter(|(_, facts)| facts.acknowledged.is_some()) {
+            let found = reader.recording(*no).ok().flatten().map(|recording| recording.stage);
+            facts.acknowledged = facts.acknowledged.max(found);
+        }
         self.medium.observe(false);
     }
 
@@ -440,8 +445,8 @@ fn spoken(
         if voice.channel != channel && !stands_in {
             return wrong("on the other channel");
         }
-        if last.insert(nth, number).is_some_and(|last| last >= number) {
-            return wrong("behind a later one");
+        if let Some(last) = last.insert(nth, number).filter(|last| *last >= number) {
+            return wrong(&format!("behind frame {last}"));
         }
         if heard.insert((nth, number), recording.no).is_some_and(|no| no != recording.no) {
             return wrong("is in another recording as well");

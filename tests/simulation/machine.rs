@@ -146,6 +146,7 @@ impl Surroundings for Outside<'_> {
             payloads: PayloadMap::new(line.payloads.iter().copied()),
             paused: !line.active,
             anchor: opening.anchor,
+            begins: opening.begins,
         };
         let next_report = self.now.mono.after(Duration::from_secs(1));
         let open = Open { stream: Stream::new(&spec, Manner::default()), port, socket: Vec::new(), closing: false, next_report };
