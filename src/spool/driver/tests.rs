@@ -33,7 +33,7 @@ struct Running {
 
 /// Small segments: four full blocks each.
 fn config(dir: &Path) -> Config {
-    Config { dir: dir.into(), segment_bytes: 21_000, floor_bytes: 0, backlog_blocks: 100 }
+    Config { dir: dir.into(), segment_bytes: 17_700, floor_bytes: 0, backlog_blocks: 100 }
 }
 
 fn open(dir: &Path) -> Running {
