@@ -25,6 +25,7 @@
 //! | [`cti`] | the links to the T-Servers: what is known of each call: a side door | main |
 //! | [`assurance`] | was everything recorded that should have been: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
+//! | [`host`] | the machine that the box runs on: a side door | main |
 //! | [`events`] | tells the data centre over MQTT what happens: a side door | events |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
@@ -45,6 +46,7 @@ pub mod files;
 pub mod finish;
 pub mod forward;
 pub mod geo;
+pub mod host;
 pub mod model;
 pub mod msr;
 pub mod recording;

@@ -11,13 +11,14 @@ use std::path::Path;
 
 /// What a station may use beside itself, `model` and the standard library's pure parts. Data flows to the right in
 /// src/lib.rs; a station that is not named here may use no other.
-const MAY_USE: [(&str, &[&str]); 6] = [
+const MAY_USE: [(&str, &[&str]); 7] = [
     ("config", &["rules", "tones"]), // reads rules, and says where one stands that cannot match or names no preset of a tone
     ("session", &["sip"]),           // reads SIP requests and SDP as an offer of legs
     ("recording", &["session"]),     // takes what a session offers
     ("forward", &["files"]),         // writes as finish does
     ("finish", &["files"]),
     ("events", &["files"]),
+    ("web", &["host"]), // shows what the machine is like
 ];
 
 /// Files and folders directly under src/ that are no stations: they join, or are joined by, everything.

@@ -14,6 +14,7 @@ use crate::model::{Channel, Recording, RecordingNo, Stage, TenantId};
 use crate::web::driver::Ask;
 use crate::web::driver::calls::{self, Asked, Outcome};
 use crate::web::driver::explain::{self, About};
+use crate::web::view::RecordingView;
 
 use crate::{geo, rules};
 
@@ -45,6 +46,10 @@ impl Daemon {
     /// Somebody asks over HTTP.
     pub(super) fn on_ask(&mut self, now: Now, ask: Ask) {
         match ask {
+            Ask::Calls(answer) => {
+                let running = self.calls.recordings().filter(|call| call.ended.is_none());
+                let _ = answer.send(running.map(RecordingView::from).collect()); // who asked may have gone
+            }
             Ask::Call(ask) => self.on_call_asked(now, ask),
             Ask::Recording(ask) => self.on_recording_asked(ask),
             Ask::Explain(explain::Ask { about, pairs, answer }) => {

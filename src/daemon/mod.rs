@@ -169,6 +169,10 @@ struct Daemon {
     cti_events: mpsc::Receiver<crate::cti::Event>,
     teller: telling::Teller,
     asked: mpsc::Receiver<web::driver::Ask>,
+    /// The machine.
+    host: watch::Receiver<crate::host::Host>,
+    /// The last day, for the page.
+    history: Arc<web::history::History>,
     /// The process that plays on the loudspeaker.
     tone_sidecar: watch::Receiver<tones::driver::sidecar::Sidecar>,
     /// What became of `[tone] audiosrc`; none: there is no such key.
@@ -231,6 +235,8 @@ impl Daemon {
             asked,
             tone_source,
             tone_sidecar,
+            host: crate::host::driver::watch_over(),
+            history: Arc::default(),
             started,
             watched: sd_notify::watchdog_enabled().is_some(),
         };

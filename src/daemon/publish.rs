@@ -1,6 +1,7 @@
 //! The state of the box for page, metrics and peers: what is counted, what is wrong, whether calls are taken.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, S
 use crate::sip::Availability;
 use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
-use crate::web::Status;
 use crate::web::status::{Aside, Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
+use crate::web::view::RecordingView;
+use crate::web::{self, Status};
 
 use super::Daemon;
 use super::signalling::RETRY_AFTER_S;
@@ -62,7 +64,7 @@ pub(super) struct Ledger {
     waiting: BTreeSet<RecordingNo>,
     /// Recordings that a target will not take, the newest of them.
     aside: BTreeMap<RecordingNo, (RecordingId, Vec<SetAside>)>,
-    recent: VecDeque<Recording>,
+    recent: VecDeque<(RecordingNo, RecordingView)>,
     /// The latest counters of each open stream; those of closed ones are in the totals.
     open_streams: BTreeMap<StreamKey, LegCounters>,
 }
@@ -99,9 +101,9 @@ impl Ledger {
                 self.aside.pop_first();
             }
         }
-        self.recent.retain(|known| known.no != recording.no);
-        let newer = self.recent.iter().take_while(|known| known.no > recording.no).count();
-        self.recent.insert(newer, Recording { notes: Vec::new(), ..recording.clone() });
+        self.recent.retain(|(known, _)| *known != recording.no);
+        let newer = self.recent.iter().take_while(|(known, _)| *known > recording.no).count();
+        self.recent.insert(newer, (recording.no, RecordingView::from(recording)));
         self.recent.truncate(RECENT);
     }
 
@@ -178,8 +180,9 @@ impl Daemon {
             target.set_aside = standing.set_aside;
         }
         let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
+        let host = self.host.borrow().clone();
         let tone_sidecar = tone_sidecar(&self.tone_sidecar.borrow());
-        let status = Status {
+        let mut status = Status {
             site: self.config.site.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             time: now.wall,
@@ -187,8 +190,11 @@ impl Daemon {
             refusing: self.refusing(),
             running: self.calls.running(),
             waiting: self.ledger.waiting.len(),
-            calls: calls.map(|call| Recording { notes: Vec::new(), ..call.clone() }).collect(),
-            recent: self.ledger.recent.iter().cloned().collect(),
+            alarms: Vec::new(),
+            calls: calls.map(RecordingView::from).collect(),
+            recent: self.ledger.recent.iter().map(|(_, view)| view.clone()).collect(),
+            host,
+            history: Arc::clone(&self.history),
             tone_source: self.tone_source(),
             tone_sidecar,
             assurance: self.assurance(),
@@ -199,6 +205,13 @@ impl Daemon {
             unmonitorable: self.judge.unmonitorable(),
             tservers: self.cti.links().into_iter().map(|link| tserver(self.centre.age_s(now.wall, &link), link)).collect(),
         };
+        if self.history.is_due(now.mono, &status) {
+            Arc::make_mut(&mut self.history).add(now.mono, &status);
+            status.history = Arc::clone(&self.history);
+        }
+        let disk = &mut status.disk;
+        disk.lasts_hours = self.history.disk_lasts_hours(disk.free_bytes, disk.floor_bytes);
+        status.alarms = web::alarms::of(&status);
         self.teller.look(now, &status);
         self.status.send_replace(status);
     }

@@ -17,7 +17,8 @@ const MISS: f64 = 0.35;
 /// What a chain must be worth.
 const LEAST_WORTH: f64 = 2.2;
 
-/// What each tone of a long chain must be worth on the average, the missing ones counted, if few of them are beyond doubt.
+/// What each tone of a long chain must be worth on the average, the missing ones counted, if few of them are beyond doubt. Of short tones
+/// that is never enough: vowels and notes are as short.
 const LEAST_WORTH_EACH: f64 = 0.55;
 
 /// A tone so near to its frequency, steady and of the right length is one, unless it is …
@@ -29,14 +30,8 @@ const SHORT: f64 = 2_000.0;
 /// Two tones of one source differ by less in frequency (a tone under speech is measured worse) …
 const SAME_FREQUENCY_HZ: f32 = 7.0;
 
-/// … and by less than this factor in level; …
+/// … and by less than this factor in level.
 const SAME_LEVEL: f32 = 1.7;
-
-/// … or than this one, when one of them is covered by something else: a speech codec spends its bits on the louder one.
-const SIMILAR_LEVEL: f32 = 2.2;
-
-/// What is covered: less than this share of all the energy. Of a short tone too little is left then.
-const COVERED: f32 = 0.3;
 
 /// Distances between tones are looked at up to this far from the expected one.
 const FARTHEST: f64 = 0.13;
@@ -68,7 +63,7 @@ pub(super) fn pick(candidates: &[Candidate], frequency_hz: f32, rhythm: Rhythm, 
     let best = chains.max_by(|a, b| a.worth.total_cmp(&b.worth)).unwrap_or_default();
     let misses_of = |chain: &Chain| misses(&chain.nodes, chain.period, rhythm, spans);
     let missing = misses_of(&best);
-    if best.is_sure(missing.len()) {
+    if best.is_sure(missing.len(), rhythm.on_samples as f64 <= SHORT) {
         Found { misses: missing, tones: best.nodes.iter().map(|node| node.tone).collect() }
     } else {
         Found { misses: misses_of(&Chain::default()), tones: Vec::new() }
@@ -78,9 +73,7 @@ pub(super) fn pick(candidates: &[Candidate], frequency_hz: f32, rhythm: Rhythm, 
 /// Tones that are known to be all there are, in their spans.
 pub(super) fn whole(tones: Vec<Candidate>, rhythm: Rhythm, spans: &[Range<u64>]) -> Found {
     let span_of = |tone: &Candidate| spans.iter().position(|span| span.contains(&tone.start.midpoint(tone.end)));
-    let node = |tone: &Candidate| {
-        Some(Node { tone: *tone, worth: 0.0, sure: true, certain: true, covered: false, span: span_of(tone)? })
-    };
+    let node = |tone: &Candidate| Some(Node { tone: *tone, worth: 0.0, sure: true, certain: true, span: span_of(tone)? });
     let nodes: Vec<Node> = tones.iter().filter_map(node).collect();
     let misses = misses(&nodes, rhythm.period() as f64, rhythm, spans);
     Found { tones, misses }
@@ -95,8 +88,6 @@ struct Node {
     sure: bool,
     /// So much so that it needs no other.
     certain: bool,
-    /// Much else sounds with it, so that its level and its edges say less.
-    covered: bool,
     span: usize,
 }
 
@@ -118,14 +109,13 @@ impl Node {
         let near = (tone.frequency_hz - frequency_hz).abs() < EXACT_HZ;
         let exact = off < most_off && tone.steadiness > least_steady && near;
         let certain = (sure && tone.purity > 0.9 && off < 0.12) || (exact && is_long);
-        let covered = is_long && tone.purity < COVERED;
-        Some(Node { tone: *tone, worth, sure: sure || exact, certain, covered, span })
+        Some(Node { tone: *tone, worth, sure: sure || exact, certain, span })
     }
 
     fn is_like(&self, other: &Node) -> bool {
         let ratio = self.tone.peak / other.tone.peak;
-        let most = if self.covered || other.covered { SIMILAR_LEVEL } else { SAME_LEVEL };
-        (self.tone.frequency_hz - other.tone.frequency_hz).abs() < SAME_FREQUENCY_HZ && (most.recip()..most).contains(&ratio)
+        (self.tone.frequency_hz - other.tone.frequency_hz).abs() < SAME_FREQUENCY_HZ
+            && (SAME_LEVEL.recip()..SAME_LEVEL).contains(&ratio)
     }
 }
 
@@ -138,7 +128,7 @@ struct Chain {
 
 impl Chain {
     /// Whether this is the recording tone, of which so many are missing.
-    fn is_sure(&self, missing: usize) -> bool {
+    fn is_sure(&self, missing: usize, are_short: bool) -> bool {
         let sure = self.nodes.iter().filter(|node| node.sure).count();
         let length = self.nodes.len();
         let clear = self.nodes.iter().all(|node| node.tone.purity > 0.9);
@@ -149,7 +139,7 @@ impl Chain {
             _ => {
                 self.worth > LEAST_WORTH
                     && missing <= 2 * length
-                    && (sure * 4 >= length || self.worth > LEAST_WORTH_EACH * length as f64)
+                    && (sure * 4 >= length || (!are_short && self.worth > LEAST_WORTH_EACH * length as f64))
             }
         }
     }
@@ -180,7 +170,7 @@ fn best_chain(nodes: &[Node], period: f64) -> Chain {
     for (at, node) in nodes.iter().enumerate() {
         let mut best = (0.0, None);
         for earlier in (0..at).rev() {
-            let distance = distance(&nodes[earlier], node, period);
+            let distance = (node.tone.start - nodes[earlier].tone.start) as f64;
             if distance > (MOST_MISSES + 1) as f64 * period * (1.0 + FARTHEST) {
                 break;
             }
@@ -197,14 +187,6 @@ fn best_chain(nodes: &[Node], period: f64) -> Chain {
     let mut chain: Vec<Node> = std::iter::successors(Some(last), |at| before[*at]).map(|at| nodes[at]).collect();
     chain.reverse();
     Chain { nodes: chain, worth: worths[last], period }
-}
-
-/// From one tone to the next. A piece of a tone may lack its start or its end, so what fits the period better counts.
-fn distance(from: &Node, to: &Node, period: f64) -> f64 {
-    let starts = (to.tone.start - from.tone.start) as f64;
-    let ends = to.tone.end as f64 - from.tone.end as f64;
-    let off = |distance: f64| (distance - (distance / period).round() * period).abs();
-    if (from.covered || to.covered) && off(ends) < off(starts) { ends } else { starts }
 }
 
 /// What it costs to go on from one tone to the next; none: these two are not of one chain.

@@ -5,21 +5,27 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use super::{Status, metrics, page};
+use super::{Status, metrics};
 
+mod assets;
 pub mod calls;
+mod doors;
+mod events;
 pub mod explain;
 pub mod recordings;
+pub mod running;
 
 /// What the page's users ask of the daemon.
 #[derive(Debug)]
 pub enum Ask {
+    /// For all that is being recorded.
+    Calls(running::Ask),
     /// To do something with a call.
     Call(calls::Ask),
     /// To do something with a recording that waits to be delivered.
@@ -36,39 +42,39 @@ pub async fn serve(
 ) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>>)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let work = async move { axum::serve(listener, router(status, asks)).await };
+    let work = async move { axum::serve(doors::Doors::new(listener), router(status, asks)).await };
     Ok((bound, work))
 }
 
 fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
     let control = Router::new()
+        .route("/api/v1/calls", get(running::list))
+        .route("/api/v1/calls/{id}", get(running::show))
         .route("/api/v1/calls/{id}/{verb}", post(calls::ask))
         .route("/api/v1/recordings/{id}/{verb}", post(recordings::ask))
         .route("/api/v1/geo/explain", get(explain::geo))
         .route("/api/v1/rules/explain", get(explain::rules))
         .with_state(asks);
+    let told = Router::new().route("/api/v1/events", get(events::events)).with_state(events::Told::new(status.clone()));
     Router::new()
-        .route("/", get(async |State(status): Shared| html(page::html(&status.borrow()))))
-        .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], page::STYLE)))
         .route("/metrics", get(prometheus))
         .route("/api/v1/status", get(async |State(status): Shared| Json(status.borrow().clone())))
+        .route("/api/v1/history", get(async |State(status): Shared| Json(status.borrow().history.clone())))
         .route("/health/live", get(async || "alive\n"))
         .route("/health/ready", get(ready))
         .with_state(status)
+        .merge(told)
         .merge(control)
+        .merge(assets::routes())
+        .fallback(async || {
+            calls::problem(StatusCode::NOT_FOUND, "there is nothing at this path; docs/http.md lists all there are")
+        })
+        .method_not_allowed_fallback(async || {
+            calls::problem(StatusCode::METHOD_NOT_ALLOWED, "this path is asked by another method; docs/http.md says by which")
+        })
 }
 
 type Shared = State<watch::Receiver<Status>>;
-
-fn html(page: String) -> Response {
-    let headers: [(HeaderName, &str); 4] = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, page).into_response()
-}
 
 async fn prometheus(State(status): Shared) -> Response {
     let status = status.borrow().clone();

@@ -4,14 +4,18 @@
 //!
 //! | file | responsible for |
 //! |---|---|
-//! | [`status`] | what is shown, as one value |
-//! | [`page`] | the status page |
-//! | [`metrics`] | the same for Prometheus |
-//! | [`driver`] | the HTTP server; below it what is asked of calls, and what is explained |
+//! | [`status`], [`view`] | what is shown, as one value |
+//! | [`alarms`] | what is wrong, and what to do |
+//! | [`history`] | the last day, for the plots |
+//! | [`metrics`] | the status for Prometheus |
+//! | `assets/` | the page: HTML, style sheet and modules that a browser runs as they are |
+//! | [`driver`] | the HTTP server; below it the page's files, what is told, what is asked of calls, and what is explained |
 
+pub mod alarms;
 pub mod driver;
+pub mod history;
 pub mod metrics;
-pub mod page;
 pub mod status;
+pub mod view;
 
 pub use status::Status;

@@ -1,11 +1,16 @@
 //! What page, metrics and health are made of: one value, published by the daemon, read by all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::alarms::Alarm;
+use super::history::History;
+use super::view::RecordingView;
+use crate::host::Host;
+use crate::model::WallTime;
 use crate::model::recording::LegCounters;
-use crate::model::{Recording, WallTime};
 
 /// The state of the box at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -26,12 +31,17 @@ pub struct Status {
     pub running: usize,
     /// Recordings that are over and not yet confirmed by every target.
     pub waiting: usize,
+    /// What a person should know of, most urgent first.
+    pub alarms: Vec<Alarm>,
     /// All that runs.
-    #[serde(skip)]
-    pub calls: Vec<Recording>,
+    pub calls: Vec<RecordingView>,
     /// The latest that are over, newest first.
+    pub recent: Vec<RecordingView>,
+    /// The machine.
+    pub host: Host,
+    /// The last day.
     #[serde(skip)]
-    pub recent: Vec<Recording>,
+    pub history: Arc<History>,
     /// What targets will not take, the newest first.
     pub aside: Vec<Aside>,
     /// Today's recordings against what they should be.
@@ -165,6 +175,8 @@ pub struct Disk {
     pub floor_bytes: u64,
     /// Bytes that the spool takes; the finished files are not in it.
     pub spool_bytes: u64,
+    /// Hours until that is so, if nothing is delivered and calls go on as in the last day; none: not known, or very long.
+    pub lasts_hours: Option<u64>,
     /// What is wrong with the spool; none: nothing.
     pub trouble: Option<String>,
     /// The medium that it is on.

@@ -66,7 +66,7 @@ fn what_a_target_will_not_take_stays_set_aside_until_it_is_tried_again() {
     site.wait_for("the first to be set aside", |site| site.metric("nearend_target_set_aside{target=\"dc\"}") == Some(1));
     site.wait_for("the second to arrive", |site| site.metric("nearend_recordings_delivered_total") == Some(1));
 
-    site.wait_for("the reason on the page", |site| site.get("/").1.contains("exists with another content"));
+    site.wait_for("the reason on the page", |site| site.get("/api/v1/status").1.contains("exists with another content"));
     site.stop();
     let listed = list(&site, &["--set-aside"]);
     assert!(listed.contains("finished aside") && listed.contains("dc, since ") && !listed.contains("02SECOND"), "{listed}");
@@ -79,12 +79,12 @@ fn what_a_target_will_not_take_stays_set_aside_until_it_is_tried_again() {
     }
     site.run();
     site.wait_for("it to be set aside still", |site| site.metric("nearend_target_set_aside{target=\"dc\"}") == Some(1));
-    let (_, page) = site.get("/");
-    assert!(page.contains("<h2>Set aside</h2>") && page.contains("<td>01FIRST<td>dc<td>"), "{page}");
+    let (_, page) = site.get("/api/v1/status");
+    assert!(page.contains("\"aside\":[{\"recording\":\"01FIRST\",\"target\":\"dc\""), "{page}");
     assert_eq!(post(&site, "02SECOND/again", "").0, 409, "it is delivered");
     assert_eq!(post(&site, "01FIRST/again", "").1["state"], "waiting");
     site.wait_for("it to arrive", |site| site.delivered().len() == 2);
-    site.wait_for("nothing to be set aside", |site| !site.get("/").1.contains("<h2>Set aside</h2>"));
+    site.wait_for("nothing to be set aside", |site| site.get("/api/v1/status").1.contains("\"aside\":[]"));
 }
 
 #[test]

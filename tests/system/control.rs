@@ -43,6 +43,26 @@ fn a_pause_over_http_ends_by_its_limit_and_nothing_in_it_is_kept() {
     let site = Site::start();
     let player = call(&site, 5);
     assert_eq!(post(&site, "nobody/pause", "").0, 404);
+    let listed: Value = serde_json::from_str(&site.get("/api/v1/calls?limit=1").1).unwrap();
+    assert_eq!(
+        (&listed["calls"][0]["id"], &listed["calls"][0]["state"], &listed["next"]),
+        (&ID.into(), &"recording".into(), &Value::Null)
+    );
+    let shown: Value = serde_json::from_str(&site.get(&format!("/api/v1/calls/{ID}")).1).unwrap();
+    assert_eq!(shown["parties"], listed["calls"][0]["parties"], "{shown}");
+    for (path, status, detail) in [
+        ("/api/v1/calls/nobody", 404, "no call of this id"),
+        ("/api/v1/calls?limit=0", 400, "from 1 to 1000"),
+        ("/api/v1/calls?limit=many", 400, "limit"),
+        ("/api/v1/calls?order=up", 400, "order"),
+        ("/api/v1/nothing", 404, "nothing at this path"),
+        (&format!("/api/v1/calls/{ID}/pause"), 405, "another method"),
+    ] {
+        let (answered, body) = site.get(path);
+        let problem: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{path}: {body}"));
+        assert_eq!((answered, &problem["status"]), (status, &status.into()), "{path}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|said| said.contains(detail)), "{path}: {problem}");
+    }
     assert_eq!(post(&site, &format!("{ID}/dance"), "").0, 404);
     assert_eq!(post(&site, &format!("{ID}/pause"), "Origin: http://evil.example\r\n").0, 403);
     let (status, body) = post(&site, &format!("{ID}/pause?limit_s=1"), "Origin: http://box\r\n");

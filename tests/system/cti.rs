@@ -114,11 +114,15 @@ fn the_centres_configuration_is_used_while_it_is_away() {
     ]}));
     site.log_line(&["the centre's configuration has been told", "dns=1"]);
     site.wait_for("its age", |site| links(site, "connections_total") == 1 && age(site) == Some(0));
-    site.wait_for("the switch without T-Server", |site| site.get("/").1.contains("Switch north cannot be monitored"));
+    site.wait_for("the switch without T-Server", |site| {
+        site.get("/api/v1/status").1.contains("Switch north cannot be monitored")
+    });
     drop(tserver);
     site.kill(); // the link was down before, so that it is written
     site.run();
-    site.wait_for("the page to say so", |site| age(site).is_some() && site.get("/").1.contains("the centre's configuration is "));
+    site.wait_for("the page to say so", |site| {
+        age(site).is_some() && site.get("/api/v1/status").1.contains("the centre's configuration is ")
+    });
     let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
     let player = Command::new(env!("CARGO_BIN_EXE_nearend-msr"))
         .args(["--to", &to, "--local", &local, "--duration", "1s"])

@@ -60,7 +60,7 @@ fn good_silent_and_missing_calls_are_told_apart() {
 
     site.log_line(&["not recorded as it should be", "finding=\"silent\""]);
     site.wait_for("the count", |site| site.metric("nearend_call_findings_today{finding=\"silent\"}") == Some(1));
-    assert!(site.get("/").1.contains("2 calls checked, 1 good; silent 1"), "{}", site.get("/").1);
+    assert!(site.get("/api/v1/status").1.contains("2 calls checked, 1 good; silent 1"), "{}", site.get("/api/v1/status").1);
     assert_eq!(site.stop(), Some(0));
     let report = std::fs::read_dir(site.path("data/reports")).unwrap().next().unwrap().unwrap().path();
     let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();

@@ -180,8 +180,8 @@ fn the_box_shows_logs_and_counts_once_that_its_loudspeaker_is_gone_and_records_a
     request["device"] = "hw:17".into();
     assert_eq!(sidecar.ask(&request)["state"], "no-device");
     site.wait_for("its loss", |site| state(site, "no-device") && site.metric("nearend_tone_device_losses") > Some(1));
-    let (_, page) = site.get("/");
-    assert!(page.contains("role=alert>Tones: the loudspeaker cannot be used: hw:17"), "{page}");
+    let (_, status) = site.get("/api/v1/status");
+    assert!(status.contains("\"what\":\"Tones: the loudspeaker cannot be used: hw:17"), "{status}");
     assert_eq!(site.get("/health/ready").0, 200, "calls are recorded all the same");
     sidecar.ask(&json!({"cmd": "stop"}));
     site.wait_for("its end", |site| state(site, "stopped") && site.metric("nearend_tone_sidecar_trouble") == Some(0));

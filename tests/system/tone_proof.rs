@@ -69,7 +69,7 @@ fn a_call_with_the_tone_and_one_without_are_told_apart_and_the_second_is_an_alar
         failed.iter().all(|name| site.metric(name) == Some(1)) && site.metric("nearend_tone_recordings_demanded_total") == Some(2)
     });
     assert_eq!((site.metric("nearend_tones_found_total"), site.metric("nearend_tones_missing_total")), (Some(2), Some(1)));
-    let (_, page) = site.get("/");
+    let (_, page) = site.get("/api/v1/status");
     assert!(page.contains("Recording tone: 1 recordings of today"), "{page}");
 }
 
@@ -82,8 +82,8 @@ fn a_configured_tone_that_is_not_there_is_said_and_one_that_comes_back_too() {
     site.run();
     site.log_line(&["no tone sounds", "state=\"not-found\""]);
     site.wait_for("the metric", |site| site.metric("nearend_tone_source{state=\"not-found\"}") == Some(1));
-    let (_, page) = site.get("/");
-    assert!(page.contains("role=alert>Recording tone file:") && page.contains("(not-found)"), "{page}");
+    let (_, page) = site.get("/api/v1/status");
+    assert!(page.contains("\"what\":\"Recording tone file:") && page.contains("(not-found)"), "{page}");
     assert_eq!(site.get("/health/ready").0, 200, "calls are recorded all the same");
     std::fs::copy(rendered(&site).join("channel-1.wav"), &tone).unwrap();
     site.kill();

@@ -1,0 +1,191 @@
+// The status page: told by the box once a second, drawn without ever taking text for HTML.
+
+import { bytes, count, duration, known, time } from "./format.js";
+import { draw } from "./plots.js";
+
+const at = (id) => document.getElementById(id);
+const element = (name, text, className) => {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+// Texts that did not change are left alone: a screen reader would say them again.
+const say = (node, text) => {
+  if (node.textContent !== text) node.textContent = text;
+};
+
+const STATES = {
+  recording: "recording",
+  paused: "paused",
+  ended: "to be finished",
+  finished: "waits for the data centre",
+  delivered: "delivered",
+  released: "delivered, local copy gone",
+};
+const PLOT_EVERY_S = 300;
+let plotted = 0;
+let history = null;
+
+function show(status) {
+  document.title = `${status.alarms.length ? `(${status.alarms.length}) ` : ""}${status.site} · Nearend`;
+  say(at("site"), status.site);
+  say(at("about"), `Nearend ${status.version} · up ${duration(status.uptimeS)} · ${time(status.time)}`);
+  const verdict = at("verdict");
+  say(verdict, status.refusing ? "New calls are not recorded here." : "Every call that arrives is recorded.");
+  verdict.className = `verdict ${status.refusing ? "critical" : "good"}`;
+  alarms(status.alarms);
+  tiles(at("facts"), facts(status));
+  tiles(at("machine"), machine(status));
+  calls(status.calls);
+  table(at("recent"), "Nothing has been recorded since the start.", ["Recording", "Parties", "Began", "Length", "Packets", "Lost", "State"],
+    status.recent.map((call) => [call.id, parties(call), time(call.started), known(call.seconds, duration), count(call.packets),
+      count(call.lost), state(call)]));
+  table(at("targets"), "No target is configured: recordings stay on this box.", ["Target", "State", "Waiting", "Weight", "Set aside"],
+    Object.entries(status.targets).map(([name, target]) => [name, target.trouble ? "in trouble" : "works", count(target.waiting),
+      bytes(target.waitingBytes), count(target.setAside)]));
+  at("aside-section").hidden = status.aside.length === 0;
+  table(at("aside"), "Nothing.", ["Recording", "Target", "Since", "Why"],
+    status.aside.map(({ recording, target, since, why }) => [recording, target, time(since), why]));
+  plots(status);
+}
+
+function alarms(list) {
+  at("alarms-section").hidden = list.length === 0;
+  const rows = list.map(({ severity, what, todo }) => JSON.stringify([severity, what, todo]));
+  const shown = at("alarms");
+  if (shown.dataset.rows === rows.join()) return;
+  shown.dataset.rows = rows.join();
+  shown.replaceChildren(...list.map(({ severity, what, todo }) => {
+    const item = element("li", undefined, `alarm ${severity}`);
+    item.append(element("strong", `${severity === "critical" ? "Critical" : "Warning"}: ${what}`), element("p", todo));
+    return item;
+  }));
+}
+
+function facts({ running, waiting, totals, disk, assurance, targets }) {
+  const weight = Math.max(0, ...Object.values(targets).map((target) => target.waitingBytes));
+  const lasts = disk.lastsHours === null ? "long, or not known yet" : duration(disk.lastsHours * 3600);
+  return [
+    ["Calls now", count(running)],
+    ["Recorded today", assurance.summary],
+    ["Waiting for the data centre", waiting ? `${count(waiting)}, ${bytes(weight)}` : "nothing"],
+    ["Disk lasts without the data centre", lasts],
+    ["Delivered since the start", count(totals.delivered)],
+    ["Packets lost since the start", `${count(totals.media.lost)} of ${count(totals.media.lost + totals.media.packets)}`],
+  ];
+}
+
+function machine({ disk, host }) {
+  const { medium } = disk;
+  const links = host.links.map(({ name, up, mbitPerS }) => `${name} ${up ? "up" : "down"}${mbitPerS ? `, ${count(mbitPerS)} Mbit/s` : ""}`);
+  return [
+    ["Disk free", `${bytes(disk.freeBytes)}, refuses below ${bytes(disk.floorBytes)}`],
+    ["Medium worn", known(medium.usedPercent, (percent) => `${percent} %`)],
+    ["Medium lasts", known(medium.leftHours, (hours) => duration(hours * 3600))],
+    ["Written per hour", known(medium.bytesPerHour, bytes)],
+    ["Temperature", known(host.temperatureC, (degrees) => `${degrees.toFixed(0)} °C`)],
+    ["Clock", known(host.clockSynchronised, (is) => (is ? "set by a time server" : "set by nobody"))],
+    ["Network", links.length ? links.join("; ") : "unknown"],
+    ["Machine started", known(host.booted, time)],
+  ];
+}
+
+function tiles(list, rows) {
+  if (list.children.length !== rows.length) {
+    list.replaceChildren(...rows.map(([name]) => {
+      const tile = element("div");
+      tile.append(element("dt", name), element("dd"));
+      return tile;
+    }));
+  }
+  rows.forEach(([, value], n) => say(list.children[n].lastChild, value));
+}
+
+const parties = (call) => call.parties.join(" – ") || "?";
+const state = (call) => [STATES[call.state] ?? call.state, ...call.flags, ...(call.tone === "fail" ? ["tone missing"] : [])].join(", ");
+
+// Keeps rows and their buttons in place, so that the keyboard's focus stays where it is.
+function table(box, none, heads, rows) {
+  if (rows.length === 0) {
+    if (box.textContent !== none) box.replaceChildren(element("p", none));
+    return null;
+  }
+  let body = box.querySelector("tbody");
+  if (!body) {
+    const made = element("table");
+    const head = element("tr");
+    head.append(...heads.map((name) => {
+      const cell = element("th", name);
+      cell.scope = "col";
+      return cell;
+    }));
+    made.append(element("thead"), element("tbody"));
+    made.firstChild.append(head);
+    box.replaceChildren(made);
+    body = made.lastChild;
+  }
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((cells, y) => {
+    const row = body.rows[y] ?? body.insertRow();
+    cells.forEach((text, x) => {
+      const cell = row.cells[x] ?? row.insertCell();
+      cell.dataset.head = heads[x];
+      say(cell, text);
+    });
+  });
+  return body;
+}
+
+function calls(list) {
+  const rows = list.map((call) => [call.id, parties(call), time(call.started), count(call.packets), count(call.lost), state(call)]);
+  const body = table(at("calls"), "No call is being recorded.", ["Recording", "Parties", "Began", "Packets", "Lost", "State", "Ask"], rows);
+  if (!body) return;
+  list.forEach((call, y) => {
+    const row = body.rows[y];
+    const cell = row.cells[6] ?? row.insertCell();
+    cell.dataset.head = "Ask";
+    const verb = call.state === "paused" ? "resume" : "pause";
+    let button = cell.querySelector("button");
+    if (!button) {
+      button = element("button");
+      button.type = "button";
+      button.addEventListener("click", () => ask(button.dataset.id, button.dataset.verb));
+      cell.append(button);
+    }
+    Object.assign(button.dataset, { id: call.id, verb });
+    say(button, verb === "pause" ? "Pause" : "Resume");
+    button.setAttribute("aria-label", `${button.textContent} the recording of ${parties(call)}`);
+  });
+}
+
+async function ask(id, verb) {
+  try {
+    const answer = await fetch(`/api/v1/calls/${encodeURIComponent(id)}/${verb}`, { method: "POST" });
+    const said = await answer.json();
+    say(at("asked"), answer.ok ? `${id}: ${said.state}` : `${id}: ${said.detail}`);
+  } catch {
+    say(at("asked"), "The box did not answer.");
+  }
+}
+
+async function plots(status) {
+  const now = Date.parse(status.time) / 1000;
+  if (history && now - plotted < PLOT_EVERY_S) return;
+  plotted = now;
+  try {
+    history = await (await fetch("/api/v1/history")).json();
+    draw(at("plots"), history);
+  } catch {
+    plotted = 0; // at the next word of the box
+  }
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => history && draw(at("plots"), history));
+
+const events = new EventSource("/api/v1/events");
+events.addEventListener("status", (event) => {
+  say(at("link"), "");
+  show(JSON.parse(event.data));
+});
+events.addEventListener("error", () => say(at("link"), "No connection to the box; what is shown is old."));
