@@ -314,6 +314,19 @@ fn masked_digits_leave_neither_key_nor_tone() {
 }
 
 #[test]
+fn a_masked_digit_reaches_back_over_the_end_of_a_block() {
+    let mut world = World::new();
+    world.stream = Stream::new(&spec(PEER.parse().unwrap()), Manner { mask_digits: true, ..Manner::default() });
+    (0..26).for_each(|n| world.audio(20 * u64::from(n), n, 3)); // up to 520 ms
+    world.stream.seal_until(mono(500), &mut world.pool);
+    assert!(!world.stream.is_due(mono(500)) && world.stream.is_due(mono(1_000)));
+    world.packet(530, 26, 26 * 160, EVENT, &[7, 0x0A, 0, 160]);
+    world.stream.seal_until(mono(1_000), &mut world.pool);
+    let (_, line) = world.close();
+    assert_eq!(line.iter().map(|(place, samples, _)| place + *samples as i64).max(), Some(at(460)));
+}
+
+#[test]
 fn a_digit_before_all_audio_lies_where_it_began() {
     let mut world = World::new();
     world.packet(520, 0, 5, EVENT, &[5, 0, 0, 160]);
