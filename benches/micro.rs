@@ -69,6 +69,7 @@ fn spec(peer: SocketAddr) -> StreamSpec {
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
         anchor: None,
+        begins: nearend::model::MediaTime(0),
     }
 }
 

@@ -142,6 +142,7 @@ pub fn rtp(bytes: &[u8]) {
         ]),
         paused: false,
         anchor: None,
+        begins: nearend::model::MediaTime(0),
     };
     let (mut stream, mut pool) = (Stream::new(&spec, Manner::default()), Pool::new(8));
     let (mut now, mut rest) = (MonoTime(0), bytes);

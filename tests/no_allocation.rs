@@ -49,7 +49,7 @@ fn spec(remote: SocketAddr) -> StreamSpec {
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
         anchor: None,
-        begins: MediaTime(0),
+        begins: nearend::model::MediaTime(0),
     }
 }
 
