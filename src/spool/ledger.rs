@@ -7,7 +7,7 @@
 //! | `released` | number of one that is | [`Row`] |
 //! | `descriptions` | number of a recording that is over | [`Recording`] as JSON, sealed as in the segments |
 //! | `ids` | recording id, blinded | recording number |
-//! | `meta` | `format`, `spool`, `unfinished`, `memo/…` | the format; the spool id; present while it is being rebuilt; see [`memo`] |
+//! | `meta` | `format`, `spool`, `unfinished`, `memo/…` | the format; the spool id; present while it is being rebuilt; see `memo` |
 //!
 //! Released recordings and descriptions stand apart, so that a start reads neither; the description of a recording that runs stands in
 //! its segment alone (docs/decisions/0013, [`super::descriptions`]).

@@ -9,7 +9,7 @@
 //! Candidates are many and some are wrong; [`chain`] picks those that come in the rhythm of a recording tone, `refine` looks again
 //! where one is missing.
 //!
-//! Of a long channel not more than [`MOST_LINES`] are kept: what lies far enough back is settled and let go of.
+//! Of a long channel not more than `MOST_LINES` are kept: what lies far enough back is settled and let go of.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
