@@ -160,7 +160,7 @@ impl Stream {
             receiver: None,
             former: None,
             held: None,
-            timeline: Timeline::new(spec.origin),
+            timeline: Timeline::new(spec.origin, spec.begins),
             anchor: spec.anchor,
             blocks: OpenBlocks::new(spec.key.recording, spec.key.leg),
             digits: Digits::new(manner.mask_digits),
@@ -170,8 +170,8 @@ impl Stream {
             clock: None,
             last_packet: None,
             next_complaint: MonoTime(0),
-            kept_from: spec.begins,
-            audio_from: spec.begins,
+            kept_from: MediaTime(i64::MIN),
+            audio_from: MediaTime(i64::MIN),
             mask_digits: manner.mask_digits,
         }
     }

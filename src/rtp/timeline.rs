@@ -39,6 +39,8 @@ pub struct Timeline {
     former: Option<Box<Former>>,
     /// The source before this one, of which packets may still come.
     left: Option<Box<Left>>,
+    /// What lies before is not its own.
+    begins: i64,
     /// Where the next place may begin: the end of all that has been placed.
     end: i64,
     /// A pause has just ended.
@@ -123,15 +125,16 @@ pub enum Overtaken {
 }
 
 impl Timeline {
-    /// One on which nothing lies yet.
-    pub fn new(origin: MonoTime) -> Timeline {
+    /// One on which nothing lies from `begins` on.
+    pub fn new(origin: MonoTime, begins: MediaTime) -> Timeline {
         Timeline {
             origin,
             begun: false,
             anchor: None,
             former: None,
             left: None,
-            end: 0,
+            begins: begins.0.max(0),
+            end: begins.0.max(0),
             resumed: false,
             known: None,
             late_since: None,
@@ -179,7 +182,7 @@ impl Timeline {
         if place >= newest.place || (place - arrival).abs() > OVERTAKEN {
             return None;
         }
-        let fits = place >= 0 && left.until.is_some_and(|until| place + packet.len() <= until);
+        let fits = place >= self.begins && left.until.is_some_and(|until| place + packet.len() <= until);
         if !fits {
             return Some(Overtaken::NoRoom);
         }
@@ -202,7 +205,7 @@ impl Timeline {
             return self.take_anew(packet, arrival);
         }
         let place = if is_newer { Some(place) } else { self.place_of_older(anchor, packet) };
-        let Some(place) = place.filter(|place| *place >= 0 && (place - arrival).abs() <= FARTHEST) else {
+        let Some(place) = place.filter(|place| *place >= self.begins && (place - arrival).abs() <= FARTHEST) else {
             return Place::Nowhere;
         };
         if !is_newer {
@@ -344,7 +347,7 @@ mod tests {
 
     impl Sender {
         fn new() -> Sender {
-            Sender { line: Timeline::new(MonoTime(ORIGIN)), first_seq: 65_530, first_time: u32::MAX - 500 }
+            Sender { line: Timeline::new(MonoTime(ORIGIN), MediaTime(0)), first_seq: 65_530, first_time: u32::MAX - 500 }
         }
 
         fn send(&mut self, n: u32, arrives_ms: u64) -> Place {

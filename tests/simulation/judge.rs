@@ -40,6 +40,8 @@ struct Facts {
     /// The last description handed to the spool.
     described: Option<Recording>,
     acknowledged: Option<Stage>,
+    /// How far it was when the box last came up.
+    found: Option<Stage>,
     /// When its time line began, in true time; may be negative.
     origin_us: i64,
 }
@@ -194,9 +196,8 @@ impl Judge {
         let complaints: Vec<String> = self.recordings.iter().flat_map(|(no, facts)| self.look(reader, *no, facts)).collect();
         complaints.into_iter().for_each(|complaint| self.complain(complaint));
         // The box goes on from what it finds, whether or not it could say so before it went down.
-        for (no, facts) in self.recordings.iter_mut().filter(|(_, facts)| facts.acknowledged.is_some()) {
-            let found = reader.recording(*no).ok().flatten().map(|recording| recording.stage);
-            facts.acknowledged = facts.acknowledged.max(found);
+        for (no, facts) in &mut self.recordings {
+            facts.found = reader.recording(*no).ok().flatten().map(|recording| recording.stage);
         }
         self.medium.observe(false);
     }
@@ -289,7 +290,7 @@ impl Judge {
         for (no, facts) in recordings.iter().filter(|(_, facts)| facts.acknowledged.is_some()) {
             let Some(recording) = &facts.described else { continue };
             self.count("recordings delivered", 1);
-            if recording.stage < Stage::Delivered || facts.acknowledged < Some(Stage::Delivered) {
+            if recording.stage < Stage::Delivered || facts.acknowledged.max(facts.found) < Some(Stage::Delivered) {
                 self.complain(format!(
                     "recording {no} never ended: {:?}, acknowledged {:?}",
                     recording.stage, facts.acknowledged
