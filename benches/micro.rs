@@ -11,7 +11,9 @@ use nearend::finish::audio::AudioFile;
 use nearend::finish::seal::Outlet;
 use nearend::model::block::Law;
 use nearend::model::g711::ulaw_to_linear;
-use nearend::model::{AudioFormat, BLOCK_BYTES, Block, BlockNo, LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
+use nearend::model::{
+    AudioFormat, BLOCK_BYTES, Block, BlockNo, LegNo, MediaTime, MonoTime, Payload, RecordingId, RecordingNo, StreamKey,
+};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
 use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
@@ -69,7 +71,7 @@ fn spec(peer: SocketAddr) -> StreamSpec {
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
         anchor: None,
-        begins: nearend::model::MediaTime(0),
+        begins: MediaTime(0),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use nearend::config;
 use nearend::model::block::Law;
-use nearend::model::{LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
+use nearend::model::{LegNo, MediaTime, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
 use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec, packet, rtcp};
@@ -142,7 +142,7 @@ pub fn rtp(bytes: &[u8]) {
         ]),
         paused: false,
         anchor: None,
-        begins: nearend::model::MediaTime(0),
+        begins: MediaTime(0),
     };
     let (mut stream, mut pool) = (Stream::new(&spec, Manner::default()), Pool::new(8));
     let (mut now, mut rest) = (MonoTime(0), bytes);

@@ -9,8 +9,8 @@ use nearend::files::System;
 use nearend::finish;
 use nearend::model::block::Law;
 use nearend::model::{
-    BLOCK_BYTES, Block, BlockList, BlockNo, BlockSource, Damage, LegNo, MonoTime, Payload, Recording, RecordingId, RecordingNo,
-    StoredBlock, StreamKey, StreamReport,
+    BLOCK_BYTES, Block, BlockList, BlockNo, BlockSource, Damage, LegNo, MediaTime, MonoTime, Payload, Recording, RecordingId,
+    RecordingNo, StoredBlock, StreamKey, StreamReport,
 };
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
@@ -77,7 +77,7 @@ fn spec(no: u8, peer: SocketAddr) -> StreamSpec {
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
         anchor: None,
-        begins: nearend::model::MediaTime(0),
+        begins: MediaTime(0),
     }
 }
 

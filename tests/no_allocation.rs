@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use nearend::model::block::Law;
-use nearend::model::{LegNo, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
+use nearend::model::{LegNo, MediaTime, MonoTime, Payload, RecordingId, RecordingNo, StreamKey};
 use nearend::rtp::blocks::Pool;
 use nearend::rtp::stream::Stream;
 use nearend::rtp::{Manner, PayloadMap, Remote, StreamSpec};
@@ -49,7 +49,7 @@ fn spec(remote: SocketAddr) -> StreamSpec {
         payloads: PayloadMap::new([(0, Payload::Audio(Law::Pcmu))]),
         paused: false,
         anchor: None,
-        begins: nearend::model::MediaTime(0),
+        begins: MediaTime(0),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Addressing, Config, Place, Priority};
 use crate::forward::pace::{Schedule, Window};
 use crate::forward::queue::{Policy, Precedence, Settings};
-use crate::forward::target::{http, metadata, s3, webdav};
+use crate::forward::target::{http, login, s3};
 use crate::forward::{self, Forwarder, Target, TargetKind};
 use crate::model::id::path_component;
 use crate::spool::Reader;
@@ -50,13 +50,13 @@ fn target(target: &config::Target, config: &Config, credentials: Option<&Path>) 
             access: access(&s3.access, credentials),
             uploads_dir: config.site.data_dir.join("uploads").join(path_component(&target.name)),
         }),
-        Place::WebDav(webdav) => TargetKind::WebDav(webdav::Settings {
+        Place::WebDav(webdav) => TargetKind::WebDav(login::Settings {
             url: webdav.url.to_string(),
             login: webdav.user.clone().zip(webdav.password_file.as_ref().map(|file| file.path(credentials))),
             access: access(&webdav.access, credentials),
         }),
     };
-    let metadata = target.metadata.as_ref().map(|metadata| metadata::Settings {
+    let metadata = target.metadata.as_ref().map(|metadata| login::Settings {
         url: metadata.url.to_string(),
         login: metadata.user.clone().zip(metadata.password_file.as_ref().map(|file| file.path(credentials))),
         access: access(&metadata.access, credentials),

@@ -3,8 +3,8 @@
 //! (docs/performance.md).
 //!
 //! A call gets the emptiest slot of the wheel, so that the calls are spread evenly over the packet time; its streams share the
-//! frames, each one step behind the one before. A step's time is computed from the wheel's start, never from the step before: no drift. Steps
-//! that were missed are made up for at once.
+//! frames, each one step behind the one before. A step's time is computed from the wheel's start, never from the step before: no
+//! drift. Steps that were missed are made up for at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -20,7 +20,7 @@ use super::packet::{self, Datagram, Packet, PayloadMap, TelephoneEvent};
 use super::rtcp;
 use super::source::Source;
 use super::stats::{Order, Receiver};
-use super::timeline::{Overtaken, Place, Timeline, Timing};
+use super::timeline::{Place, Timeline, Timing};
 
 /// A block's length on the monotonic clock.
 pub(super) const BLOCK: Duration = Duration::from_millis(500);
@@ -339,14 +339,13 @@ impl Stream {
     fn is_overtaken(&mut self, arrived: MonoTime, packet: &Packet<'_>, law: Law, pool: &mut Pool) -> bool {
         let Some(former) = self.former.as_mut().filter(|former| former.ssrc() == packet.ssrc) else { return false };
         let timing = Timing { arrived, seq: packet.seq, time: packet.time, samples: packet.payload.len() };
-        let Some(overtaken) = self.timeline.place_of_left(timing) else { return false };
-        match (former.sequence(packet.seq), overtaken) {
-            (Order::Stranger, _) => return false,
-            (Order::Duplicate, _) => self.counters.duplicates += 1,
-            (_, Overtaken::NoRoom) => self.put(arrived, Place::Nowhere, packet.payload, law, pool),
-            (_, Overtaken::At(at)) => {
-                self.counters.reordered += 1;
-                self.put(arrived, Place::Known(at), packet.payload, law, pool);
+        let Some(place) = self.timeline.place_of_left(timing) else { return false };
+        match former.sequence(packet.seq) {
+            Order::Stranger => return false,
+            Order::Duplicate => self.counters.duplicates += 1,
+            Order::Next | Order::Reordered => {
+                self.counters.reordered += u64::from(place != Place::Nowhere);
+                self.put(arrived, place, packet.payload, law, pool);
             }
         }
         true

@@ -115,15 +115,6 @@ pub enum Place {
     Nowhere,
 }
 
-/// The place of a packet that another source's have overtaken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overtaken {
-    /// By its own source's timestamps.
-    At(MediaTime),
-    /// There lies what the other source said.
-    NoRoom,
-}
-
 impl Timeline {
     /// One on which nothing lies from `begins` on.
     pub fn new(origin: MonoTime, begins: MediaTime) -> Timeline {
@@ -173,9 +164,9 @@ impl Timeline {
         self.late_since = None;
     }
 
-    /// Where a packet of the source before belongs that was overtaken by the present one; none when it is not that, but may be the
-    /// beginning of the source's return.
-    pub fn place_of_left(&mut self, packet: Timing) -> Option<Overtaken> {
+    /// Where a packet of the source before belongs that was overtaken by the present one: nowhere, if there lies what the present one
+    /// said. None when it is not that, but may be the beginning of the source's return.
+    pub fn place_of_left(&mut self, packet: Timing) -> Option<Place> {
         let arrival = self.at(packet.arrived).0;
         let (left, newest) = (self.left.as_mut()?, self.anchor?);
         let place = left.anchor.place_of(packet);
@@ -184,10 +175,10 @@ impl Timeline {
         }
         let fits = place >= self.begins && left.until.is_some_and(|until| place + packet.len() <= until);
         if !fits {
-            return Some(Overtaken::NoRoom);
+            return Some(Place::Nowhere);
         }
         left.anchor = left.anchor.or_newer(packet, place);
-        Some(Overtaken::At(MediaTime(place)))
+        Some(Place::Known(MediaTime(place)))
     }
 
     /// A signalled pause is over; the sender's clock may have stood still meanwhile.
@@ -234,8 +225,10 @@ impl Timeline {
             // Sent between the last packet of the one and the first of the other, it may be of either.
             former.until = if (end..=until).contains(&now) { (packet.seq, now) } else { return None };
         } else if let Some(left) = &mut self.left {
+            if now < left.anchor.end() {
+                return None;
+            }
             left.until = left.until.map(|until| until.min(now));
-            return (now >= left.anchor.end()).then_some(now);
         }
         Some(now)
     }
@@ -442,8 +435,8 @@ mod tests {
             samples: 160,
         };
         let (fits, reaches, returns) = (overtaken(1, 160), overtaken(2, 161), overtaken(3, 162));
-        assert_eq!(sender.line.place_of_left(fits), Some(Overtaken::At(MediaTime(8 * 120))));
-        assert_eq!(sender.line.place_of_left(reaches), Some(Overtaken::NoRoom), "140 to 160, and the next begins at 150");
+        assert_eq!(sender.line.place_of_left(fits), Some(known(120)));
+        assert_eq!(sender.line.place_of_left(reaches), Some(Place::Nowhere), "140 to 160, and the next begins at 150");
         assert_eq!(sender.line.place_of_left(returns), None, "said after the newest of the other");
         assert_eq!(sender.line.place(of_next(0, 163), || false), Place::Nowhere, "130, where the source before still spoke");
     }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Status, metrics};
 
+mod answers;
 mod assets;
 pub mod calls;
 mod doors;
@@ -67,10 +68,10 @@ fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
         .merge(control)
         .merge(assets::routes())
         .fallback(async || {
-            calls::problem(StatusCode::NOT_FOUND, "there is nothing at this path; docs/http.md lists all there are")
+            answers::problem(StatusCode::NOT_FOUND, "there is nothing at this path; docs/http.md lists all there are")
         })
         .method_not_allowed_fallback(async || {
-            calls::problem(StatusCode::METHOD_NOT_ALLOWED, "this path is asked by another method; docs/http.md says by which")
+            answers::problem(StatusCode::METHOD_NOT_ALLOWED, "this path is asked by another method; docs/http.md says by which")
         })
 }
 

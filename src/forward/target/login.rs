@@ -9,6 +9,17 @@ use http_auth::{PasswordClient, PasswordParams};
 use super::DeliveryError;
 use super::http::{Access, Answer, Content, Http, LinkError, Throttle, secret};
 
+/// An address over HTTP, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The whole address, no `/` behind it.
+    pub url: String,
+    /// Who logs in, and the file of the password; none: nobody.
+    pub login: Option<(String, PathBuf)>,
+    /// Certificates and patience.
+    pub access: Access,
+}
+
 /// A user, and how the server wants to see it, once it has said so.
 struct Login {
     user: String,
@@ -55,10 +66,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Reads the password of `login`, a user and a file; connects with the first request.
-    pub(super) fn open(access: &Access, login: Option<&(String, PathBuf)>, throttle: Throttle) -> Result<Session, DeliveryError> {
-        let login = login.map(Login::read).transpose()?;
-        Ok(Session { http: Http::new(access, throttle)?, login })
+    /// Reads the password; connects with the first request.
+    pub(super) fn open(settings: &Settings, throttle: Throttle) -> Result<Session, DeliveryError> {
+        let login = settings.login.as_ref().map(Login::read).transpose()?;
+        Ok(Session { http: Http::new(&settings.access, throttle)?, login })
     }
 
     /// Reads the body of an answer piece by piece.

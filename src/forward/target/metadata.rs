@@ -1,26 +1,15 @@
 //! Tells an archive of a recording that has arrived: its `recording.json` by POST, as the recording processor of the data centre takes it
 //! (`…/api/contact-centers/{ccid}/recordings`). An edge: it sends.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderValue, header};
 
-use super::http::{Access, Answer, Throttle};
-use super::login::{Session, answered};
+use super::http::{Answer, Throttle};
+use super::login::{Session, Settings, answered};
 use super::source::Source;
 use super::{COMPLETE, Delivery, DeliveryError};
-
-/// Whom it is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The whole address.
-    pub url: String,
-    /// Who logs in, and the file of the password; none: nobody.
-    pub login: Option<(String, PathBuf)>,
-    /// Certificates and patience.
-    pub access: Access,
-}
 
 /// The archive's address, opened.
 #[derive(Debug)]
@@ -35,7 +24,7 @@ impl Metadata {
     /// # Errors
     /// Password or certificates cannot be read.
     pub fn open(settings: &Settings, throttle: Throttle) -> Result<Metadata, DeliveryError> {
-        let session = Session::open(&settings.access, settings.login.as_ref(), throttle)?;
+        let session = Session::open(settings, throttle)?;
         Ok(Metadata { session, url: settings.url.clone() })
     }
 

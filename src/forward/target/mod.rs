@@ -20,7 +20,7 @@ use crate::model::{Recording, RecordingId, RecordingNo};
 
 pub mod dir;
 pub mod http;
-mod login;
+pub mod login;
 pub mod metadata;
 pub mod s3;
 mod source;
@@ -38,7 +38,7 @@ pub struct Target {
     /// What it is.
     pub kind: TargetKind,
     /// Who is told of what has arrived; none: nobody.
-    pub metadata: Option<metadata::Settings>,
+    pub metadata: Option<login::Settings>,
 }
 
 /// The kinds of target.
@@ -52,7 +52,7 @@ pub enum TargetKind {
     /// A bucket of an S3 server.
     S3(s3::Settings),
     /// A folder of a WebDAV server.
-    WebDav(webdav::Settings),
+    WebDav(login::Settings),
 }
 
 /// What has to arrive.

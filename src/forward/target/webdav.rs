@@ -5,29 +5,18 @@
 //! that deliver the same call never write into each other's. Ranges are never sent: servers differ in what they make of them,
 //! and some destroy the file. So a file that breaks off is sent again from its beginning.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
-use super::http::{Access, Answer, Content, LinkError, Throttle};
-use super::login::{Session, answered, link};
+use super::http::{Answer, Content, LinkError, Throttle};
+use super::login::{Session, Settings, answered, link};
 use super::source::Source;
 use super::{Delivery, DeliveryError};
 use crate::files::{self, Digest, hex};
 use crate::model::recording::FileFact;
-
-/// How a folder is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// `https://dav.example.com/calls`: a folder that exists, no `/` behind it.
-    pub url: String,
-    /// Who logs in, and the file of the password; none: nobody.
-    pub login: Option<(String, PathBuf)>,
-    /// Certificates and patience.
-    pub access: Access,
-}
 
 /// A folder, opened.
 #[derive(Debug)]
@@ -42,7 +31,7 @@ impl WebDav {
     /// # Errors
     /// Password or certificates cannot be read.
     pub fn open(settings: &Settings, throttle: Throttle) -> Result<WebDav, DeliveryError> {
-        let session = Session::open(&settings.access, settings.login.as_ref(), throttle)?;
+        let session = Session::open(settings, throttle)?;
         Ok(WebDav { session, url: settings.url.clone() })
     }
 

@@ -1,14 +1,15 @@
-//! `POST /api/v1/calls/{id}/pause|resume|stop`: what people ask of a running recording (docs/control.md). Errors are problem
-//! documents (RFC 9457).
+//! `POST /api/v1/calls/{id}/pause|resume|stop`: what people ask of a running recording (docs/control.md).
 
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+
+use super::answers::{answer_of, is_own_page, problem};
 
 /// A request to the daemon.
 #[derive(Debug)]
@@ -66,11 +67,7 @@ pub(super) async fn ask(
     if !is_own_page(&headers) {
         return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
     }
-    let (answer, answered) = oneshot::channel();
-    if asks.try_send(super::Ask::Call(Ask { id: id.clone(), asked, answer })).is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the box is busy; try again");
-    }
-    match answered.await {
+    match answer_of(&asks, |answer| super::Ask::Call(Ask { id: id.clone(), asked, answer })).await {
         Ok(Some(outcome)) => {
             let state = match outcome {
                 Outcome::Paused => "paused",
@@ -80,18 +77,6 @@ pub(super) async fn ask(
             Json(json!({"id": id, "state": state})).into_response()
         }
         Ok(None) => problem(StatusCode::NOT_FOUND, "no call of this id is being recorded"),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the box is stopping"),
+        Err(answer) => answer,
     }
-}
-
-/// Browsers say for which page they ask; programs say nothing.
-pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    authority.is_some() && authority == headers.get(header::HOST).and_then(|host| host.to_str().ok())
-}
-
-pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
-    let body = json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail});
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }

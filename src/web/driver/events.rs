@@ -12,7 +12,7 @@ use futures_util::stream;
 use tokio::sync::{Semaphore, watch};
 
 use super::super::Status;
-use super::calls::problem;
+use super::answers::problem;
 
 /// So many are told at a time.
 const MOST_LISTENERS: usize = 32;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Json, Response};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::calls::problem;
+use super::answers::{answer_of, problem};
 
 /// A described call.
 pub type Pairs = Vec<(String, String)>;
@@ -41,13 +41,9 @@ pub(super) async fn rules(asks: State<mpsc::Sender<super::Ask>>, pairs: Query<Pa
 }
 
 async fn explain(State(asks): State<mpsc::Sender<super::Ask>>, about: About, Query(pairs): Query<Pairs>) -> Response {
-    let (answer, answered) = oneshot::channel();
-    if asks.try_send(super::Ask::Explain(Ask { about, pairs, answer })).is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the box is busy; try again");
-    }
-    match answered.await {
+    match answer_of(&asks, |answer| super::Ask::Explain(Ask { about, pairs, answer })).await {
         Ok(Ok(said)) => Json(said).into_response(),
         Ok(Err(fault)) => problem(StatusCode::BAD_REQUEST, &fault),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the box is stopping"),
+        Err(answer) => answer,
     }
 }

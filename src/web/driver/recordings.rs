@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::calls::{is_own_page, problem};
+use super::answers::{answer_of, is_own_page, problem};
 use crate::model::Stage;
 
 /// A request to the daemon.
@@ -53,17 +53,13 @@ pub(super) async fn ask(
     if !is_own_page(&headers) {
         return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
     }
-    let (answer, answered) = oneshot::channel();
-    if asks.try_send(super::Ask::Recording(Ask { id: id.clone(), wish, answer })).is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the box is busy; try again");
-    }
-    match answered.await {
+    match answer_of(&asks, |answer| super::Ask::Recording(Ask { id: id.clone(), wish, answer })).await {
         Ok(Ok(())) => Json(json!({"id": id, "state": state})).into_response(),
         Ok(Err(Refusal::Unknown)) => problem(StatusCode::NOT_FOUND, "no recording of this id is on the box"),
         Ok(Err(Refusal::NotWaiting(stage))) => {
             problem(StatusCode::CONFLICT, &format!("it does not wait to be delivered: its stage is {stage:?}"))
         }
         Ok(Err(Refusal::Later(why))) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the box is stopping"),
+        Err(answer) => answer,
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::view::RecordingView;
-use super::calls::problem;
+use super::answers::{answer_of, problem};
 
 /// Asks the daemon for all of them.
 pub type Ask = oneshot::Sender<Vec<RecordingView>>;
@@ -47,7 +47,7 @@ pub(super) async fn list(State(asks): State<mpsc::Sender<super::Ask>>, page: Res
     if !page.limit.is_none_or(|limit| (1..=MOST).contains(&limit)) {
         return problem(StatusCode::BAD_REQUEST, &format!("limit is to be from 1 to {MOST}"));
     }
-    match all(&asks).await {
+    match answer_of(&asks, super::Ask::Calls).await {
         Ok(all) => {
             let (calls, next) = page.of(all);
             Json(json!({"calls": calls, "next": next})).into_response()
@@ -57,21 +57,13 @@ pub(super) async fn list(State(asks): State<mpsc::Sender<super::Ask>>, page: Res
 }
 
 pub(super) async fn show(State(asks): State<mpsc::Sender<super::Ask>>, Path(id): Path<String>) -> Response {
-    match all(&asks).await {
+    match answer_of(&asks, super::Ask::Calls).await {
         Ok(all) => match all.into_iter().find(|view| view.id == id) {
             Some(view) => Json(view).into_response(),
             None => problem(StatusCode::NOT_FOUND, "no call of this id is being recorded"),
         },
         Err(answer) => answer,
     }
-}
-
-async fn all(asks: &mpsc::Sender<super::Ask>) -> Result<Vec<RecordingView>, Response> {
-    let (ask, answer) = oneshot::channel();
-    if asks.try_send(super::Ask::Calls(ask)).is_err() {
-        return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "the box is busy; try again"));
-    }
-    answer.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "the box is stopping"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use nearend::forward::driver::Event;
-use nearend::forward::target::metadata::Settings;
+use nearend::forward::target::login::Settings;
 use nearend::forward::{Target, TargetKind};
 use serde_json::Value;
 use tokio::sync::oneshot;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nearend::forward::driver::Event;
 use nearend::forward::target::http::Access;
-use nearend::forward::target::webdav::Settings;
+use nearend::forward::target::login::Settings;
 use nearend::forward::{Target, TargetKind};
 
 use super::proxy::{Fault, Proxy};
