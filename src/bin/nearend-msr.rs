@@ -88,6 +88,9 @@ struct Args {
     /// Make the CallUUIDs of this number and that of the call, so that a simulated switch can name the same calls
     #[arg(long, value_name = "N")]
     call_uuids: Option<u64>,
+    /// Name of the tenant whose calls they are (MSR)
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// When the second session comes, after the first was accepted: TIME or "never" [default: together with the first]
     #[arg(long, value_name = "TIME", value_parser = second_leg)]
     second_leg: Option<SecondLeg>,
@@ -244,6 +247,7 @@ fn options(args: Args) -> Result<Options, String> {
         seed: args.seed,
         recording_id: args.recording_id,
         call_uuids: args.call_uuids,
+        tenant: args.tenant,
         second_leg: args.second_leg.unwrap_or_default(),
         vanish: args.vanish,
         delayed_offer: args.delayed_offer,

@@ -69,7 +69,9 @@ impl Daemon {
             Asked::Stop => Wish::Stop,
         };
         let limit = if let Asked::Pause { limit } = ask.asked { limit } else { None };
-        let done = self.calls.by_id(&ask.id).filter(|no| self.obey(now, *no, wish, limit));
+        let meant =
+            self.calls.recordings().find(|call| *call.id.0 == *ask.id && ask.scope.sees(&call.tenant.0)).map(|call| call.no);
+        let done = meant.filter(|no| self.obey(now, *no, wish, limit));
         if let Some(no) = done {
             self.cti.tell(Command::Asked(no, wish));
         }

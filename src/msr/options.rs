@@ -44,6 +44,8 @@ pub struct Options {
     pub recording_id: Option<String>,
     /// Number of which the calls' CallUUIDs are made, so that somebody else can name them; none: they are random.
     pub call_uuids: Option<u64>,
+    /// Name of the tenant whose calls they are; none: Genesys's own, `Environment`.
+    pub tenant: Option<String>,
     /// Who speaks; none: made up.
     pub parties: Option<Parties>,
     /// When the second session of [`Mode::TwoSession`] comes.
@@ -170,6 +172,7 @@ impl Options {
             seed: 1,
             recording_id: None,
             call_uuids: None,
+            tenant: None,
             parties: None,
             second_leg: SecondLeg::default(),
             vanish: false,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
+mod access;
 mod aside;
 mod browser;
 mod control;

@@ -1,5 +1,6 @@
 // The status page: told by the box once a second, drawn without ever taking text for HTML.
 
+import { enter, may, send } from "./door.js";
 import { bytes, count, duration, known, time } from "./format.js";
 import { draw } from "./plots.js";
 
@@ -141,6 +142,7 @@ function calls(list) {
   const rows = list.map((call) => [call.id, parties(call), time(call.started), count(call.packets), count(call.lost), state(call)]);
   const body = table(at("calls"), "No call is being recorded.", ["Recording", "Parties", "Began", "Packets", "Lost", "State", "Ask"], rows);
   if (!body) return;
+  if (!may("listener")) return;
   list.forEach((call, y) => {
     const row = body.rows[y];
     const cell = row.cells[6] ?? row.insertCell();
@@ -161,11 +163,10 @@ function calls(list) {
 
 async function ask(id, verb) {
   try {
-    const answer = await fetch(`/api/v1/calls/${encodeURIComponent(id)}/${verb}`, { method: "POST" });
-    const said = await answer.json();
-    say(at("asked"), answer.ok ? `${id}: ${said.state}` : `${id}: ${said.detail}`);
-  } catch {
-    say(at("asked"), "The box did not answer.");
+    const said = await send("POST", `/api/v1/calls/${encodeURIComponent(id)}/${verb}`);
+    say(at("asked"), `${id}: ${said.state}`);
+  } catch (error) {
+    say(at("asked"), `${id}: ${error.message}`);
   }
 }
 
@@ -174,7 +175,7 @@ async function plots(status) {
   if (history && now - plotted < PLOT_EVERY_S) return;
   plotted = now;
   try {
-    history = await (await fetch("/api/v1/history")).json();
+    history = await send("GET", "/api/v1/history");
     draw(at("plots"), history);
   } catch {
     plotted = 0; // at the next word of the box
@@ -183,9 +184,17 @@ async function plots(status) {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => history && draw(at("plots"), history));
 
-const events = new EventSource("/api/v1/events");
-events.addEventListener("status", (event) => {
-  say(at("link"), "");
-  show(JSON.parse(event.data));
-});
-events.addEventListener("error", () => say(at("link"), "No connection to the box; what is shown is old."));
+// A browser tries again by itself when the line is cut, but not when the box no longer knows who asks.
+function listen() {
+  const events = new EventSource("/api/v1/events");
+  events.addEventListener("status", (event) => {
+    say(at("link"), "");
+    show(JSON.parse(event.data));
+  });
+  events.addEventListener("error", () => {
+    say(at("link"), "No connection to the box; what is shown is old.");
+    if (events.readyState === EventSource.CLOSED) setTimeout(enter, 1000, listen);
+  });
+}
+
+enter(listen);
