@@ -54,7 +54,7 @@ const MESSAGES: usize = 32;
 const READS_PER_SWEEP: usize = 16;
 
 /// An Ethernet frame holds less; what is longer is cut and counted as malformed.
-const MAX_DATAGRAM: usize = 2_048;
+const MAX_DATAGRAM: usize = 1_600;
 
 /// How long the thread waits at its end for the spool to take the last blocks.
 const LAST_BLOCKS_WAIT: Duration = Duration::from_secs(2);
