@@ -51,6 +51,7 @@ impl Daemon {
                 let _ = answer.send(running.map(RecordingView::from).collect()); // who asked may have gone
             }
             Ask::Call(ask) => self.on_call_asked(now, ask),
+            Ask::Recorded(ask) => self.on_recorded_asked(ask),
             Ask::Recording(ask) => self.on_recording_asked(ask),
             Ask::Explain(explain::Ask { about, pairs, answer }) => {
                 let said = match about {

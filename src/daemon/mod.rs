@@ -22,6 +22,7 @@
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
 //! | `page` | the server of page and API, and who may use it |
+//! | `recorded` | recordings and their audio, for the API |
 //! | `telling` | what the data centre is told over MQTT |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 //! | `wan` | what the forwarder goes by |
@@ -34,6 +35,7 @@ mod keeping;
 mod page;
 mod pipeline;
 mod publish;
+mod recorded;
 mod signalling;
 mod telling;
 mod wan;

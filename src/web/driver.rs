@@ -24,6 +24,7 @@ pub mod calls;
 mod events;
 pub mod explain;
 mod gate;
+pub mod recorded;
 pub mod recordings;
 pub mod running;
 mod serving;
@@ -38,6 +39,8 @@ pub enum Ask {
     Calls(running::Ask),
     /// To do something with a call.
     Call(calls::Ask),
+    /// For recordings, running or over.
+    Recorded(recorded::Ask),
     /// To do something with a recording that waits to be delivered.
     Recording(recordings::Ask),
     /// To say what it would do with one.
@@ -75,6 +78,7 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
     let gate = |least| middleware::from_fn_with_state(Gate { access: access.clone(), least }, gate::pass);
     let desk = accounts::Desk { access: access.clone(), tls };
     let asked = (asks.clone(), access.clone());
+    let shelf = recorded::Shelf { asks: asks.clone(), access: access.clone(), plays: recorded::Plays::default() };
     let everybody = Router::new()
         .route("/api/v1/access", get(accounts::me))
         .route("/api/v1/access/first", post(accounts::first))
@@ -88,6 +92,8 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
         .with_state(desk.clone())
         .route("/api/v1/calls", get(running::list).with_state(asks.clone()))
         .route("/api/v1/calls/{id}", get(running::show).with_state(asks.clone()))
+        .route("/api/v1/recordings", get(recorded::list).with_state(shelf.clone()))
+        .route("/api/v1/recordings/{id}", get(recorded::show).with_state(shelf.clone()))
         .route("/api/v1/geo/explain", get(explain::geo).with_state(asks.clone()))
         .route("/api/v1/rules/explain", get(explain::rules).with_state(asks))
         .route("/api/v1/status", get(seen).with_state(status.clone()))
@@ -99,6 +105,8 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
         .route_layer(gate(Some(Role::Viewer)));
     let listeners = Router::new()
         .route("/api/v1/calls/{id}/{verb}", post(calls::ask).with_state(asked.clone()))
+        .route("/api/v1/recordings/{id}/peaks", get(recorded::peaks).with_state(shelf.clone()))
+        .route("/api/v1/recordings/{id}/audio", get(recorded::audio).with_state(shelf))
         .route_layer(gate(Some(Role::Listener)));
     let admins = Router::new()
         .route("/api/v1/access/users", get(accounts::users).post(accounts::add_user))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::site::{PASSWORD, Site};
 
 /// Every path that asks for somebody, with the role that is the least.
-const GATED: [(&str, &str, &str); 16] = [
+const GATED: [(&str, &str, &str); 20] = [
     ("GET", "/api/v1/status", "viewer"),
     ("GET", "/api/v1/history", "viewer"),
     ("GET", "/api/v1/events", "viewer"),
@@ -19,6 +19,10 @@ const GATED: [(&str, &str, &str); 16] = [
     ("GET", "/api/v1/calls/x", "viewer"),
     ("GET", "/api/v1/geo/explain", "viewer"),
     ("GET", "/api/v1/rules/explain", "viewer"),
+    ("GET", "/api/v1/recordings", "viewer"),
+    ("GET", "/api/v1/recordings/x", "viewer"),
+    ("GET", "/api/v1/recordings/x/peaks", "listener"),
+    ("GET", "/api/v1/recordings/x/audio", "listener"),
     ("POST", "/api/v1/calls/x/pause", "listener"),
     ("POST", "/api/v1/calls/x/resume", "listener"),
     ("POST", "/api/v1/calls/x/stop", "admin"),
@@ -30,11 +34,11 @@ const GATED: [(&str, &str, &str); 16] = [
     ("GET", "/api/v1/access/audit", "admin"),
 ];
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-fn json_of(text: &str) -> Value {
+pub(crate) fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
 }
 
@@ -64,7 +68,7 @@ fn nobody_comes_in_without_a_name_and_each_role_does_what_it_may() {
             assert_eq!(status == 403, rank(*least) > rank(role), "{role}: {method} {path}: {status} {body}");
         }
     }
-    site.wait_for("the count", |site| refused(site, "unknown") >= 48 && refused(site, "forbidden") >= 1);
+    site.wait_for("the count", |site| refused(site, "unknown") >= 60 && refused(site, "forbidden") >= 1);
     let (status, _, body) = site.exchange("DELETE", "/api/v1/access/users/tester", &admin, "");
     assert_eq!((status, json_of(&body)["detail"].as_str().unwrap().contains("last administrator")), (409, true));
     assert_eq!(site.exchange("DELETE", "/api/v1/access/tokens/viewer", &admin, "").0, 204);
@@ -131,9 +135,9 @@ fn a_password_opens_a_session_that_ends_and_who_guesses_waits() {
     );
 }
 
-const TENANTS: &str = "[[tenant]]\nid = \"101\"\nname = \"acme\"\n[[tenant]]\nid = \"102\"\nname = \"globex\"\n";
+pub(crate) const TENANTS: &str = "[[tenant]]\nid = \"101\"\nname = \"acme\"\n[[tenant]]\nid = \"102\"\nname = \"globex\"\n";
 
-fn call_of(site: &Site, tenant: &str, id: &str) -> Child {
+pub(crate) fn call_of(site: &Site, tenant: &str, id: &str) -> Child {
     let (to, local) = (format!("sip:{}", site.sip()), site.peer().to_string());
     let mut msr = Command::new(env!("CARGO_BIN_EXE_nearend-msr"));
     msr.args(["--to", &to, "--local", &local, "--recording-id", id, "--tenant", tenant, "--duration", "60s"]);

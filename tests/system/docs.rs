@@ -66,7 +66,7 @@ fn run_shell(page: &str, site: &Site, token: &str) -> usize {
 fn the_requests_that_access_and_http_show_are_answered() {
     assert_eq!(run_shell("access.md", &Site::start(), ""), 7);
     let site = Site::start();
-    assert_eq!(run_shell("http.md", &site, site.token()), 4);
+    assert_eq!(run_shell("http.md", &site, site.token()), 6);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod load;
 mod msr_calls;
 mod pcap;
 mod reconcile;
+mod recorded;
 mod recovery;
 mod restart;
 mod rules;

@@ -149,15 +149,22 @@ impl Site {
 
     /// One request as nobody: status code, head and body.
     pub(crate) fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let (status, head, body) = self.exchange_bytes(method, path, headers, body);
+        (status, head, String::from_utf8(body).unwrap())
+    }
+
+    /// The same with a body that is no text.
+    pub(crate) fn exchange_bytes(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, Vec<u8>) {
         let mut stream = TcpStream::connect((self.ip, 8080)).unwrap();
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let length = if method == "GET" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let head = format!("{method} {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n{headers}{kind}{length}\r\n");
         stream.write_all((head + body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer.split_off(end + 4))
     }
 
     /// The code of the first use, as the log says it.

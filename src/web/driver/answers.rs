@@ -1,8 +1,9 @@
 //! What all paths have in common: how the daemon is asked, what is noted, and errors as problem documents (RFC 9457).
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Ask;
@@ -10,6 +11,7 @@ use super::gate::Known;
 use crate::access::Access;
 use crate::access::audit::Deed;
 use crate::access::driver::Denied;
+use crate::files::hex;
 
 /// Asks the daemon, and waits for what it says; or the answer for who asked, when it cannot say anything.
 pub(super) async fn answer_of<T>(asks: &mpsc::Sender<Ask>, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
@@ -53,6 +55,18 @@ fn status(refusal: &crate::access::book::Refusal) -> StatusCode {
         Refusal::Beyond => StatusCode::FORBIDDEN,
         Refusal::Taken | Refusal::Last | Refusal::Full => StatusCode::CONFLICT,
     }
+}
+
+/// JSON with a tag of what it says, or only that it still says the same (RFC 9110 §13.1.2).
+pub(super) fn tagged(headers: &HeaderMap, said: &Value) -> Response {
+    let text = said.to_string();
+    let etag = format!("\"{}\"", &hex(&Sha256::digest(text.as_bytes()))[..32]);
+    let own = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, "private, no-cache".into())];
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    if known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*")) {
+        return (StatusCode::NOT_MODIFIED, own).into_response();
+    }
+    (own, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {

@@ -14,11 +14,13 @@ use miniz_oxide::deflate::compress_to_vec_zlib;
 const PAGE: &str = include_str!("../assets/index.html");
 
 /// Name, content type, content.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../assets/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("page.js", "text/javascript; charset=utf-8", include_str!("../assets/page.js")),
     ("door.js", "text/javascript; charset=utf-8", include_str!("../assets/door.js")),
+    ("dom.js", "text/javascript; charset=utf-8", include_str!("../assets/dom.js")),
+    ("recordings.js", "text/javascript; charset=utf-8", include_str!("../assets/recordings.js")),
     ("plots.js", "text/javascript; charset=utf-8", include_str!("../assets/plots.js")),
     ("format.js", "text/javascript; charset=utf-8", include_str!("../assets/format.js")),
     ("uplot.css", "text/css; charset=utf-8", include_str!("../assets/uplot/uPlot.min.css")),
@@ -26,7 +28,7 @@ const FILES: [(&str, &str, &str); 8] = [
 ];
 
 /// Nothing of another origin, nothing inline, in nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; media-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
 /// Of zlib; more takes longer and gains nothing.
