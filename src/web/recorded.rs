@@ -192,11 +192,15 @@ fn iso(time: WallTime) -> String {
     time.to_string()
 }
 
+/// A part that lies behind the end of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchPart;
+
 /// The part of a file that is asked for (RFC 9110 §14.2); none: all of it.
 ///
 /// # Errors
 /// It has no such part.
-pub fn range(header: Option<&str>, length: u64) -> Result<Option<std::ops::Range<u64>>, ()> {
+pub fn range(header: Option<&str>, length: u64) -> Result<Option<std::ops::Range<u64>>, NoSuchPart> {
     // Several parts at once nobody needs: then all is given, as the RFC allows, like for what is no range at all.
     let Some((first, last)) = header.and_then(|header| header.strip_prefix("bytes=")?.trim().split_once('-')) else {
         return Ok(None);
@@ -208,7 +212,7 @@ pub fn range(header: Option<&str>, length: u64) -> Result<Option<std::ops::Range
         (None, Some(last)) if first.is_empty() => length.saturating_sub(last)..length,
         _ => return Ok(None),
     };
-    if part.is_empty() { Err(()) } else { Ok(Some(part)) }
+    if part.is_empty() { Err(NoSuchPart) } else { Ok(Some(part)) }
 }
 
 #[cfg(test)]
@@ -271,8 +275,8 @@ mod tests {
             (Some("bytes=90-1000"), Ok(Some(90..100))),
             (Some("bytes=-5"), Ok(Some(95..100))),
             (Some("bytes=-500"), Ok(Some(0..100))),
-            (Some("bytes=100-"), Err(())),
-            (Some("bytes=-0"), Err(())),
+            (Some("bytes=100-"), Err(NoSuchPart)),
+            (Some("bytes=-0"), Err(NoSuchPart)),
             (Some("bytes=5-2"), Ok(None)),
             (Some("bytes=0-1,5-6"), Ok(None)),
             (Some("lines=0-1"), Ok(None)),
@@ -280,6 +284,6 @@ mod tests {
         ] {
             assert_eq!(range(header, 100), part, "{header:?}");
         }
-        assert_eq!(range(Some("bytes=0-"), 0), Err(()));
+        assert_eq!(range(Some("bytes=0-"), 0), Err(NoSuchPart));
     }
 }

@@ -71,7 +71,7 @@ fn recordings_are_found_and_heard_by_who_may() {
     let peaks = json_of(&site.get("/api/v1/recordings/01ACME/peaks?steps=10").1);
     let loudest =
         |channel: usize| peaks["channels"][channel].as_array().unwrap().iter().map(|level| level.as_u64().unwrap()).max();
-    assert!(loudest(0) > Some(5) && loudest(1) > Some(5), "both speak: {peaks}");
+    assert!(loudest(0) > Some(5) && peaks["lengthMs"] == (file.len() - 58) / 16, "the first one speaks at once: {peaks}");
 
     let token = |name: &str, role: &str, tenants: &str| bearer(&site.new_token(&admin, name, role, tenants));
     let (viewer, acme) = (token("viewer", "viewer", "null"), token("acme", "listener", "[\"101\"]"));
