@@ -202,6 +202,17 @@ fn sockets_must_not_meet() {
 }
 
 #[test]
+fn tls_needs_a_certificate_and_a_listener() {
+    let tls = "listen = [\"tls:0.0.0.0:5061\"]\n";
+    assert!(error(&format!("[sip]\n{tls}")).contains(":2:11: [sip] listen: TLS needs cert_file and key_file"));
+    let files = "cert_file = \"/etc/nearend/sip.crt\"\nkey_file = \"credential:sip.key\"\n";
+    assert!(error(&format!("[sip]\n{files}")).contains(":2:13: [sip]: nothing listens for TLS"));
+    assert!(config(&format!("[sip]\n{tls}{files}")).sip.tls.is_some());
+    let twice = error(&format!("[sip]\nlisten = [\"tcp:0.0.0.0:5060\", \"tls:0.0.0.0:5060\"]\n{files}"));
+    assert!(twice.contains("tls:0.0.0.0:5060 overlaps tcp:0.0.0.0:5060"), "{twice}");
+}
+
+#[test]
 fn ports_must_suffice_for_the_recordings() {
     let message = error("[sip]\nmax_recordings = 11\n[rtp]\nports = \"20000-20039\"");
     assert!(

@@ -34,6 +34,7 @@ mod sidecar;
 mod sipp;
 mod site;
 mod stolen;
+mod tls;
 mod tone;
 mod tone_proof;
 mod trials;
