@@ -41,13 +41,13 @@ enum Command {
 #[derive(Args)]
 struct Render {
     /// The tone of a country: us, de, uk …
-    #[arg(long, value_parser = preset, required_unless_present = "audiosrc")]
+    #[arg(long, value_parser = preset, required_unless_present_any = ["audiosrc", "tonesilenceduration"])]
     preset: Option<Preset>,
     /// A tone of one's own instead: http://…, https://… or file:///… of a WAV or MP3 file
-    #[arg(long, value_name = "URI", conflicts_with = "preset", requires = "tonesilenceduration")]
+    #[arg(long, value_name = "URI", conflicts_with = "preset")]
     audiosrc: Option<String>,
-    /// Milliseconds between two of them
-    #[arg(long, value_name = "MS", requires = "audiosrc")]
+    /// Milliseconds between two of them; where one of the two is missing, no tone sounds
+    #[arg(long, value_name = "MS", conflicts_with = "preset")]
     tonesilenceduration: Option<String>,
     /// Length of the call
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=1800))]

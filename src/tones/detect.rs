@@ -146,7 +146,7 @@ impl Detector {
         let spans: Vec<Range<u64>> = spans.iter().map(within).filter(|span| span.start < span.end).collect();
         let spans = spans.as_slice();
         let found = chain::pick(&self.candidates, self.lines.frequency_hz as f32, rhythm, spans);
-        let found = if found.tones.len() < 2 { fold::find(&self.lines, rhythm, spans).unwrap_or(found) } else { found };
+        let found = if fold::is_whole(&found, rhythm) { found } else { fold::complete(&self.lines, found, rhythm, spans) };
         let found = refine::refine(&self.lines, found, rhythm);
         if is_doubtful(&found) { chain::whole(Vec::new(), rhythm, spans) } else { found }
     }
