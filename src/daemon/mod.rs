@@ -258,11 +258,12 @@ impl Daemon {
         let mut stop = std::pin::pin!(stop);
         let mut publish = tokio::time::interval(PUBLISH_EVERY);
         let mut end = None;
+        let mut reports = Vec::new();
         loop {
             let wake = self.calls.poll_timeout();
             tokio::select! {
                 event = self.sip.next() => self.on_sip(Now::read(), event),
-                Some(report) = self.reports.recv() => self.on_report(Now::read(), report),
+                1.. = self.reports.recv_many(&mut reports, QUEUE) => self.on_reports(Now::read(), &mut reports),
                 Some(event) = self.spool_events.recv() => self.on_spool(Now::read(), event),
                 Some(event) = self.finish_events.recv() => self.on_finish(Now::read(), event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
@@ -315,9 +316,12 @@ impl Daemon {
         now.mono.after(LAST_REPORTS)
     }
 
-    fn on_report(&mut self, now: Now, report: StreamReport) {
-        self.ledger.count(&report);
-        self.calls.report(now, report);
+    /// A sweep's reports come all at once, and what follows every event looks at all calls.
+    fn on_reports(&mut self, now: Now, reports: &mut Vec<StreamReport>) {
+        for report in reports.drain(..) {
+            self.ledger.count(&report);
+            self.calls.report(now, report);
+        }
     }
 
     /// Ends the threads in the order of the data's way, so that nothing under way is lost.
