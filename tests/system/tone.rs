@@ -80,7 +80,7 @@ fn sox_hears_in_every_file_what_the_golden_table_says() {
     let rows: Vec<Vec<&str>> =
         golden.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.len(), 16 * 12);
-    let mut rendered: BTreeMap<(Vec<&str>, Vec<&str>), (Value, PathBuf)> = BTreeMap::new();
+    let mut rendered: BTreeMap<String, (Value, PathBuf)> = BTreeMap::new();
     let mut measured: BTreeMap<(PathBuf, u8), Vec<String>> = BTreeMap::new();
     for row in rows {
         let parameters = match row[4] {
@@ -94,7 +94,7 @@ fn sox_hears_in_every_file_what_the_golden_table_says() {
         };
         let flag = |yes: &str| if yes == "yes" { "true" } else { "false" };
         let number = rendered.len();
-        let (json, four) = rendered.entry((row[..4].to_vec(), parameters.clone())).or_insert_with(|| {
+        let (json, four) = rendered.entry(format!("{:?} {parameters:?}", &row[..4])).or_insert_with(|| {
             let out = dir.join(number.to_string());
             let options =
                 ["--recorddn-hears", flag(row[0]), "--otherdn-hears", flag(row[1]), "--chan1", row[2], "--chan2", row[3]];
