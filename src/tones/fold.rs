@@ -9,6 +9,7 @@
 //! A tone that speech or music covers, or of which a codec left little, gives no sure candidate anywhere; so it is found still. Music has such
 //! notes, but not every 15.5 s and not to half a hertz.
 
+use std::f64::consts::TAU;
 use std::ops::Range;
 
 use super::chain::{self, Found};
@@ -19,27 +20,29 @@ use super::plan::Rhythm;
 /// More periods are not needed to find the place.
 const MOST_PERIODS: usize = 12;
 
-/// What the place must be worth (see [`Fold::worth`]) where there are one, two, three or more periods of a tone …
-const LEAST_WORTH: [f32; 3] = [60.0, 42.0, 28.0];
+/// What a place must be worth, and by how much more than any other: in phase over all periods ([`Worth::in_phase`]), …
+const IN_PHASE: [Least; 2] = [Least { worth: 100.0, lead: 2.5 }, Least { worth: 40.0, lead: 4.0 }];
+const IN_PHASE_SHORT: [Least; 1] = [Least { worth: 25.0, lead: 2.5 }];
 
-/// … and with three or more it may be worth this, if it is by so much the best.
-const LEAST_WORTH_ALONE: f32 = 15.0;
-const LEAST_LEAD: f32 = 2.5;
+/// … or in each of them ([`Worth::each`]), where there are one, two, three or more.
+const EACH: [&[Least]; 3] =
+    [&[Least { worth: 60.0, lead: 2.5 }], &[Least { worth: 42.0, lead: 2.5 }], &[Least { worth: 15.0, lead: 2.5 }]];
+const EACH_SHORT: [Least; 2] = [Least { worth: 12.0, lead: 2.0 }, Least { worth: 8.0, lead: 3.5 }];
 
-/// Of tones of less than a quarter of a second there must be three, worth this, …
+/// Tones of fewer lines (a quarter of a second) are short: vowels and notes are as short, and one or two of them prove nothing.
 const SHORT_LINES: usize = 31;
-const LEAST_WORTH_SHORT: f32 = 12.0;
-const LEAST_LEAD_SHORT: f32 = 2.0;
-
-/// … or this.
-const LEAST_WORTH_SHORT_ALONE: f32 = 8.0;
-const LEAST_LEAD_SHORT_ALONE: f32 = 3.5;
 
 /// In half of the periods there is less than this share of it before and behind.
 const AROUND: f32 = 0.6;
 
 /// Tones about equally loud differ by less than this factor from the one in the middle.
 const MOST_UNEVEN: f32 = 2.0;
+
+/// The place that stands out is right to so many lines.
+const SETTLE_LINES: usize = 10;
+
+/// A tone of the chain stays where it is if it fits there so much of what it does in the place that the rhythm tells.
+const FITS_AS_WELL: f32 = 0.9;
 
 /// What a single tone must be worth once the place is known …
 const LEAST_WORTH_THERE: f32 = 5.0;
@@ -133,14 +136,52 @@ impl Sums<'_> {
         (sum.re.hypot(sum.im) / lines as f64) as f32
     }
 
-    /// By how much likelier a tone is here than other things in its band: the share of their power that goes on in phase with it, as the
-    /// logarithm of how rarely noise has as much.
+    /// The tone that these lines have in common, as it is in each.
+    fn mean(&self, start: usize, lines: usize) -> (f64, f64) {
+        let sum = self.over(start, lines);
+        (sum.re / lines as f64, sum.im / lines as f64)
+    }
+
+    /// The evidence of one window.
     fn evidence(&self, start: usize, lines: usize) -> f32 {
         let sum = self.over(start, lines);
         let most = lines as f64 * sum.power.max(lines as f64 * f64::from(FAINTEST * FAINTEST));
-        let share = (sum.re * sum.re + sum.im * sum.im) / most;
-        -(lines as f32 - 1.0) * ((1.0 - share) as f32).max(1e-6).ln()
+        evidence((sum.re * sum.re + sum.im * sum.im) / most, lines)
     }
+
+    /// How well this tone fits these lines: a line that is nothing else counts 1, a silent one -½, one that is full of other things next to nothing.
+    fn fit(&self, start: usize, lines: usize, tone: (f64, f64)) -> f32 {
+        let square = tone.0 * tone.0 + tone.1 * tone.1;
+        let fit = |at: usize| {
+            let line = self.over(at, 1);
+            let rest = (line.re - tone.0, line.im - tone.1);
+            let gain = 2.0 * (line.re * tone.0 + line.im * tone.1) - square;
+            gain / (square + rest.0 * rest.0 + rest.1 * rest.1).max(1.0)
+        };
+        (start..start + lines).map(fit).sum::<f64>() as f32
+    }
+}
+
+/// By how much likelier a tone is than other things in its band, when this share of their power goes on in phase with it: the logarithm of how
+/// rarely noise has as much.
+fn evidence(share: f64, lines: usize) -> f32 {
+    -(lines as f32 - 1.0) * ((1.0 - share) as f32).max(1e-6).ln()
+}
+
+/// What a place must be worth, and how many times that of the best place elsewhere.
+struct Least {
+    worth: f32,
+    lead: f32,
+}
+
+/// What speaks for a place.
+struct Worth {
+    /// The evidence of its periods, so that one of them cannot speak for the others.
+    each: f32,
+    /// The evidence of all periods together: a tone from a file begins with the same phase each time.
+    in_phase: f32,
+    /// How many periods there are.
+    many: usize,
 }
 
 struct Fold<'l> {
@@ -150,18 +191,23 @@ struct Fold<'l> {
     length: usize,
     on_samples: u64,
     period: f64,
+    /// What turns the tone of each period to the phase of the first.
+    turns: Vec<(f64, f64)>,
 }
 
 impl Fold<'_> {
     fn new(lines: &Lines, span: Range<usize>, rhythm: Rhythm) -> Option<Fold<'_>> {
         let length = usize::try_from(rhythm.on_samples / LINE as u64).ok().filter(|lines| *lines >= 6)? - 1;
         let period = rhythm.period() as f64 / LINE as f64;
+        let turn = TAU * (lines.frequency_hz * rhythm.period() as f64 / 8_000.0).fract();
+        let turns = (0..MOST_PERIODS).map(|n| ((n as f64 * turn).cos(), (n as f64 * turn).sin())).collect();
         (span.len() > length).then(|| Fold {
             sums: Sums::new(lines, span.clone()),
             span,
             length,
             on_samples: rhythm.on_samples,
             period,
+            turns,
         })
     }
 
@@ -171,34 +217,80 @@ impl Fold<'_> {
         (0..).map(move |n| (start as f64 + f64::from(n) * period).round() as usize).take_while(move |at| *at <= last)
     }
 
-    /// What a place is worth: the evidence of its periods, so that one of them cannot speak for the others; and how many they are.
-    fn worth(&self, start: usize) -> (f32, usize) {
-        let add = |(sum, many): (f32, usize), at: usize| (sum + self.sums.evidence(at, self.length).max(0.0).sqrt(), many + 1);
-        let (sum, many) = self.places(start).take(MOST_PERIODS).fold((0.0, 0), add);
-        ((sum / many.max(1) as f32).powi(2), many)
+    /// What a place is worth by its first periods.
+    fn worth(&self, start: usize) -> Worth {
+        let length = self.length as f64;
+        let (mut each, mut re, mut im, mut many) = (0.0, 0.0, 0.0, 0);
+        for (at, turn) in self.places(start).zip(&self.turns) {
+            let sum = self.sums.over(at, self.length);
+            let most = length * sum.power.max(length * f64::from(FAINTEST * FAINTEST));
+            each += evidence((sum.re * sum.re + sum.im * sum.im) / most, self.length).sqrt();
+            let scale = most.sqrt().recip();
+            re += (sum.re * turn.0 - sum.im * turn.1) * scale;
+            im += (sum.re * turn.1 + sum.im * turn.0) * scale;
+            many += 1;
+        }
+        let periods = many.max(1) as f64;
+        Worth {
+            each: (each / periods as f32).powi(2),
+            in_phase: evidence((re * re + im * im) / (periods * periods), many * self.length),
+            many,
+        }
+    }
+
+    /// From one place that is looked at to the next.
+    fn step(&self) -> usize {
+        (self.length / 16).max(1)
     }
 
     /// The line with which the first tone begins, if one place stands out.
     fn best(&self) -> Option<usize> {
-        let step = (self.length / 16).max(1);
-        let period = self.period as usize;
-        let starts = self.span.start..(self.span.start + period).min(self.span.end - self.length);
-        let worths: Vec<(usize, f32)> = starts.step_by(step).map(|start| (start, self.worth(start).0)).collect();
-        let (coarse, _) = worths.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let near = coarse.saturating_sub(step).max(self.span.start)..=(coarse + step).min(self.span.end - self.length);
-        let (start, worth) = near.map(|start| (start, self.worth(start).0)).max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let beside = |other: usize| other.abs_diff(start).min(period.abs_diff(other.abs_diff(start))) > self.length + 6;
-        let next = worths.iter().filter(|(other, _)| beside(*other)).fold(1.0_f32, |most, (_, worth)| most.max(*worth));
-        (self.is_enough(worth, worth / next, self.worth(start).1) && self.is_alone(start) && self.is_even(start)).then_some(start)
+        let step = self.step();
+        let last = self.span.end - self.length;
+        let starts = (self.span.start..(self.span.start + self.period as usize).min(last)).step_by(step);
+        let worths: Vec<(usize, Worth)> = starts.map(|start| (start, self.worth(start))).collect();
+        let is_short = self.length < SHORT_LINES;
+        let in_phase = if is_short { &IN_PHASE_SHORT[..] } else { &IN_PHASE };
+        let by_phase = self.standing_out(&worths, |worth| worth.in_phase, |many| if many > 2 { in_phase } else { &[] });
+        let each = |many: usize| match (is_short, many) {
+            (true, ..3) => &[],
+            (true, _) => &EACH_SHORT[..],
+            (false, _) => EACH[many.clamp(1, 3) - 1],
+        };
+        by_phase.or_else(|| self.standing_out(&worths, |worth| worth.each, each))
     }
 
-    fn is_enough(&self, worth: f32, lead: f32, many: usize) -> bool {
-        if self.length < SHORT_LINES {
-            let stands_out = worth > LEAST_WORTH_SHORT && lead > LEAST_LEAD_SHORT;
-            return many > 2 && (stands_out || (worth > LEAST_WORTH_SHORT_ALONE && lead > LEAST_LEAD_SHORT_ALONE));
+    /// The place that is worth most, if it is worth enough.
+    fn standing_out(
+        &self,
+        worths: &[(usize, Worth)],
+        of: fn(&Worth) -> f32,
+        least: impl Fn(usize) -> &'static [Least],
+    ) -> Option<usize> {
+        let step = self.step();
+        let (start, best) = worths.iter().max_by(|a, b| of(&a.1).total_cmp(&of(&b.1)))?;
+        let period = self.period as usize;
+        let beside = |other: usize| other.abs_diff(*start).min(period.abs_diff(other.abs_diff(*start))) > self.length + 6;
+        let next = worths.iter().filter(|(other, _)| beside(*other)).fold(1.0_f32, |most, (_, worth)| most.max(of(worth)));
+        let near = start.saturating_sub(step).max(self.span.start)..=(start + step).min(self.span.end - self.length);
+        let worth = near.fold(of(best), |most, start| most.max(of(&self.worth(start))));
+        if !least(best.many).iter().any(|least| worth > least.worth && worth > least.lead * next) {
+            return None;
         }
-        let stands_out = lead > LEAST_LEAD;
-        stands_out && (worth > LEAST_WORTH[many.clamp(1, 3) - 1] || (many > 2 && worth > LEAST_WORTH_ALONE))
+        let start = self.settled(*start, SETTLE_LINES, MOST_PERIODS);
+        (self.is_alone(start) && self.is_even(start)).then_some(start)
+    }
+
+    /// The place near this one that fits best in all periods.
+    fn settled(&self, start: usize, by: usize, periods: usize) -> usize {
+        let near = start.saturating_sub(by).max(self.span.start)..=(start + by).min(self.span.end - self.length);
+        let models: Vec<(usize, (f64, f64))> =
+            self.places(start).take(periods).map(|at| (at, self.sums.mean(at, self.length))).collect();
+        let fit = |place: usize| {
+            let shift = place as isize - start as isize;
+            models.iter().map(|(at, tone)| self.sums.fit(at.saturating_add_signed(shift), self.length, *tone)).sum::<f32>()
+        };
+        near.map(|place| (place, fit(place))).max_by(|a, b| a.1.total_cmp(&b.1)).map_or(start, |(place, _)| place)
     }
 
     /// Whether there is little of it before and behind.
@@ -221,9 +313,19 @@ impl Fold<'_> {
             by_rhythm.iter().map(|tone| chain.iter().find(|known| overlap(known, tone))).collect();
         let cut = by_rhythm.iter().zip(&known).filter_map(|(tone, known)| known.map(|known| (tone, known)));
         let is_hidden = self.hidden_share(cut) > LEAST_HIDDEN;
-        let on_samples = self.on_samples;
+        let fit = |tone: &Candidate| {
+            let at = usize::try_from(tone.start.div_ceil(LINE as u64)).unwrap_or(usize::MAX);
+            self.sums.fit(at, self.length, self.sums.mean(at, self.length))
+        };
         let better = |(tone, known): (&Candidate, &Option<&Candidate>)| match known {
-            Some(known) if !(is_hidden && is_cut(known, on_samples)) => **known,
+            Some(known) if is_cut(known, self.on_samples) => {
+                if is_hidden {
+                    *tone
+                } else {
+                    **known
+                }
+            }
+            Some(known) if fit(known) >= FITS_AS_WELL * fit(tone) => **known,
             _ => *tone,
         };
         Some(by_rhythm.iter().zip(&known).map(better).collect())
@@ -262,11 +364,12 @@ impl Fold<'_> {
         let mut drift = 0;
         let mut tones = Vec::new();
         for place in self.places(start) {
-            let expected = place.saturating_add_signed(drift);
-            let last = self.span.end - self.length;
-            let near = expected.saturating_sub(SEARCH_LINES).max(self.span.start)..=(expected + SEARCH_LINES).min(last);
-            let best = near.map(|at| (at, self.sums.evidence(at, self.length))).max_by(|a, b| a.1.total_cmp(&b.1));
-            let Some((at, evidence)) = best.filter(|(_, evidence)| *evidence > LEAST_WORTH_THERE) else { continue };
+            let expected = place.saturating_add_signed(drift).clamp(self.span.start, self.span.end - self.length);
+            let at = self.settled(expected, SEARCH_LINES, 1);
+            let evidence = self.sums.evidence(at, self.length);
+            if evidence < LEAST_WORTH_THERE {
+                continue;
+            }
             let is_clear = evidence > LEAST_WORTH_TO_FOLLOW;
             tones.push(self.measure(if is_clear { at } else { expected }));
             drift = if is_clear { at as isize - place as isize } else { drift };
