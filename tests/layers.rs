@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 7] = [
     ("forward", &["files"]),         // writes as finish does
     ("finish", &["files"]),
     ("events", &["files"]),
-    ("web", &["host"]), // shows what the machine is like
+    ("web", &["host", "tones"]), // shows what the machine is like, and the tone bench
 ];
 
 /// Files and folders directly under src/ that are no stations: they join, or are joined by, everything.

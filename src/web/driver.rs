@@ -21,6 +21,7 @@ mod events;
 pub mod explain;
 pub mod recordings;
 pub mod running;
+pub mod tones;
 
 /// What the page's users ask of the daemon.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub enum Ask {
     Recording(recordings::Ask),
     /// To say what it would do with one.
     Explain(explain::Ask),
+    /// Of its loudspeaker.
+    Speaker(tones::Ask),
 }
 
 /// Listens on `address`; gives the bound address and the server's work, to be spawned.
@@ -48,6 +51,7 @@ pub async fn serve(
 }
 
 fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
+    let bench = tones::routes(asks.clone());
     let control = Router::new()
         .route("/api/v1/calls", get(running::list))
         .route("/api/v1/calls/{id}", get(running::show))
@@ -65,6 +69,7 @@ fn router(status: watch::Receiver<Status>, asks: mpsc::Sender<Ask>) -> Router {
         .route("/health/ready", get(ready))
         .with_state(status)
         .merge(told)
+        .merge(bench)
         .merge(control)
         .merge(assets::routes())
         .fallback(async || {

@@ -33,6 +33,7 @@ mod sipp;
 mod site;
 mod stolen;
 mod tone;
+mod tone_bench;
 mod tone_proof;
 mod trials;
 mod wan;

@@ -7,12 +7,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 const PAGE: &str = include_str!("../assets/index.html");
+const BENCH: &str = include_str!("../assets/tones.html");
 
 /// Name, content type, content.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../assets/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("page.js", "text/javascript; charset=utf-8", include_str!("../assets/page.js")),
+    ("tones.css", "text/css; charset=utf-8", include_str!("../assets/tones.css")),
+    ("tones.js", "text/javascript; charset=utf-8", include_str!("../assets/tones.js")),
     ("plots.js", "text/javascript; charset=utf-8", include_str!("../assets/plots.js")),
     ("format.js", "text/javascript; charset=utf-8", include_str!("../assets/format.js")),
     ("uplot.css", "text/css; charset=utf-8", include_str!("../assets/uplot/uPlot.min.css")),
@@ -20,20 +23,23 @@ const FILES: [(&str, &str, &str); 7] = [
 ];
 
 /// Nothing of another origin, nothing inline, in nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; media-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
 /// A file is that of this version.
 const ETAG: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/", get(page)).route("/assets/{name}", get(file))
+    Router::new()
+        .route("/", get(async || page(PAGE)))
+        .route("/tones", get(async || page(BENCH)))
+        .route("/assets/{name}", get(file))
 }
 
-async fn page() -> Response {
+fn page(content: &'static str) -> Response {
     let headers: [(HeaderName, &str); 2] =
         [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, SAFE, PAGE).into_response()
+    (headers, SAFE, content).into_response()
 }
 
 async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
@@ -57,10 +63,11 @@ mod tests {
 
     #[test]
     fn the_page_is_small_and_names_only_files_that_are_there() {
-        let bytes: usize = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>() + PAGE.len();
+        let bytes: usize = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>() + PAGE.len() + BENCH.len();
         assert!(bytes <= 150_000, "{bytes} bytes");
-        let named: Vec<&str> = PAGE.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect();
+        let pages = [PAGE, BENCH].concat();
+        let named: Vec<&str> = pages.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect();
         assert!(named.len() >= 4 && named.iter().all(|name| FILES.iter().any(|(known, ..)| known == name)), "{named:?}");
-        assert!(!PAGE.contains("<style") && !PAGE.contains("style=") && !PAGE.contains("onclick"), "the policy forbids it");
+        assert!(!pages.contains("<style") && !pages.contains("style=") && !pages.contains("onclick"), "the policy forbids it");
     }
 }
