@@ -83,7 +83,7 @@ impl Browser {
         self.exchange("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    fn devtools(&self, command: &str, parameters: Value) -> Value {
+    pub(crate) fn devtools(&self, command: &str, parameters: Value) -> Value {
         self.exchange("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 

@@ -16,23 +16,27 @@ struct device {
     snd_pcm_ioplug_t plug;
     int lock;
     int timer;
+    int running;
     struct timespec started;
 };
 
 static int start(snd_pcm_ioplug_t *plug) {
     struct device *device = plug->private_data;
+    device->running = 1;
     clock_gettime(CLOCK_MONOTONIC, &device->started);
     return 0;
 }
 
 static int stop(snd_pcm_ioplug_t *plug) {
-    (void)plug;
+    struct device *device = plug->private_data;
+    device->running = 0;
     return 0;
 }
 
 static snd_pcm_sframes_t pointer(snd_pcm_ioplug_t *plug) {
     struct device *device = plug->private_data;
     struct timespec now;
+    if (!device->running) return 0;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t us = (now.tv_sec - device->started.tv_sec) * 1000000LL + (now.tv_nsec - device->started.tv_nsec) / 1000;
     snd_pcm_uframes_t played = us * plug->rate / 1000000;

@@ -203,7 +203,8 @@ pub(crate) fn exclusive(lock: &Path) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let (library, source) =
         (folder.path().join("exclusive.so"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/exclusive.c"));
-    let built = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-lasound").status();
+    let built =
+        Command::new("cc").args(["-O1", "-DPIC", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-lasound").status();
     assert!(built.unwrap().success(), "scripts/deps build installs a C compiler and libasound2-dev");
     let kind = format!("pcm_type.exclusive {{ lib \"{}\" }}\n", library.display());
     let devices = format!("{kind}pcm.one {{ type exclusive lock \"{}\" }}\n", lock.display());

@@ -36,7 +36,8 @@ fn click(browser: &Browser, selector: &str) {
 /// Plays a perspective in the browser for a moment; its length in seconds.
 fn hear(browser: &Browser, perspective: &str) -> f64 {
     let audio = format!("document.querySelector('[data-name={perspective}] audio')");
-    browser.run(&format!("{audio}.muted = true; {audio}.play()"));
+    let play = format!("{audio}.muted = true; {audio}.play()");
+    browser.devtools("Runtime.evaluate", json!({"expression": play, "userGesture": true})); // nothing sounds before somebody has pressed something
     browser.wait_for("sound", |page| page.run(&format!("return {audio}.currentTime > 0.1")) == true);
     browser.run(&format!("{audio}.pause(); return {audio}.duration")).as_f64().unwrap()
 }
