@@ -43,9 +43,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// The first report comes early: with it the ledger learns where the stream's clock stands, should the box be killed.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 
-/// Reports that may wait for the main thread. When it is full, a running total is left out (the next one holds it, too), and
-/// the last report of a stream waits.
-const REPORTS_WAITING: usize = 1_024;
+/// Sweeps whose reports may wait for the main thread. When so many do, a running total is left out (the next one holds it, too),
+/// and the last report of a stream waits.
+const REPORTS_WAITING: usize = 8;
 
 /// Messages of one `recvmmsg`: a stream with packets of 20 ms has 25 waiting.
 const MESSAGES: usize = 32;
@@ -136,7 +136,7 @@ impl Media {
         config: Config,
         spool: BlockSink,
         recycled: mpsc::Receiver<Samples>,
-    ) -> io::Result<(Media, tokio_mpsc::Receiver<StreamReport>)> {
+    ) -> io::Result<(Media, tokio_mpsc::Receiver<Vec<StreamReport>>)> {
         raise_file_limit();
         let (commands, command_queue) = mpsc::channel();
         let (reports, report_queue) = tokio_mpsc::channel(REPORTS_WAITING);
@@ -346,7 +346,10 @@ struct Sweeper {
     pool: Pool,
     recycled: mpsc::Receiver<Samples>,
     spool: BlockSink,
-    reports: tokio_mpsc::Sender<StreamReport>,
+    /// All of a sweep in one: each message wakes the main thread, which is dearer than what is in it.
+    reports: tokio_mpsc::Sender<Vec<StreamReport>>,
+    /// Running totals of this sweep.
+    totals: Vec<StreamReport>,
     /// Last reports of closed streams, until the spool has their blocks and the main thread takes them.
     last_reports: Vec<StreamReport>,
     cname: String,
@@ -360,7 +363,7 @@ impl Sweeper {
         config: &Config,
         spool: BlockSink,
         recycled: mpsc::Receiver<Samples>,
-        reports: tokio_mpsc::Sender<StreamReport>,
+        reports: tokio_mpsc::Sender<Vec<StreamReport>>,
     ) -> io::Result<Sweeper> {
         Ok(Sweeper {
             streams: BTreeMap::new(),
@@ -368,6 +371,7 @@ impl Sweeper {
             recycled,
             spool,
             reports,
+            totals: Vec::new(),
             last_reports: Vec::new(),
             cname: format!("nearend@{}", config.address),
             sweeps: Arc::new(AtomicU64::new(0)),
@@ -431,7 +435,7 @@ impl Sweeper {
             open.send_receiver_report(now.mono, &self.cname);
             if open.next_report <= now.mono {
                 open.next_report = now.mono.after(REPORT_EVERY);
-                let _ = self.reports.try_send(open.stream.report(false)); // see REPORTS_WAITING
+                self.totals.push(open.stream.report(false));
             }
         }
     }
@@ -445,17 +449,16 @@ impl Sweeper {
 
     /// Hands the sealed blocks to the spool, and only then says which streams are closed.
     fn hand_over(&mut self) {
-        if self.pool.has_sealed()
-            && let Err(refused) = (self.spool)(self.pool.take_sealed())
-        {
-            self.pool.put_back(refused);
-            return;
+        let refused = if self.pool.has_sealed() { (self.spool)(self.pool.take_sealed()).err() } else { None };
+        let mut reports = std::mem::take(&mut self.totals);
+        match refused {
+            Some(blocks) => self.pool.put_back(blocks),
+            None => reports.append(&mut self.last_reports),
         }
-        while let Some(report) = self.last_reports.pop() {
-            if let Err(full) = self.reports.try_send(report) {
-                self.last_reports.push(full.into_inner());
-                return;
-            }
+        if !reports.is_empty()
+            && let Err(full) = self.reports.try_send(reports)
+        {
+            self.last_reports.extend(full.into_inner().into_iter().filter(|report| report.closed));
         }
     }
 
