@@ -27,6 +27,7 @@
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`host`] | the machine that the box runs on: a side door | main |
 //! | [`events`] | tells the data centre over MQTT what happens: a side door | events |
+//! | [`access`] | who may do what over HTTP, and the log of who did: a side door | main |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
 //!
@@ -36,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod assurance;
 pub mod clock;
 pub mod config;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::browser::Browser;
+use super::browser::{Browser, begin};
 use super::sidecar::{Sidecar, exclusive};
 use super::site::Site;
 
@@ -46,6 +46,7 @@ fn hear(browser: &Browser, perspective: &str) -> f64 {
 fn an_engineer_sees_and_hears_what_the_options_do_and_lets_the_box_play_it() {
     let (site, mut sidecar, _shared) = site_with_speaker();
     let browser = Browser::start();
+    begin(&browser, &site);
     open(&browser, &site);
     let holds = |name: &str| browser.text(&format!("[data-name={name}] p"));
     assert_eq!(
@@ -93,6 +94,7 @@ fn a_busy_loudspeaker_is_shown_and_the_bench_is_usable_on_a_phone_and_a_desk_by_
     let play = json!({"cmd": "play", "frequency_hz": 1400, "on_ms": 500, "off_ms": 1500});
     assert_eq!(other.ask(&play)["state"], "playing");
     let browser = Browser::start();
+    begin(&browser, &site);
     for (name, width, height) in [("desk", 1_280, 900), ("phone", 390, 844)] {
         for scheme in ["light", "dark"] {
             browser.look(width, height, scheme);

@@ -1,17 +1,8 @@
 // The tone bench: sets up a call, lets the box render it, plays it here or on the box's own loudspeaker, and shows what that really does.
 
+import { at, element, say } from "./dom.js";
 import { count } from "./format.js";
 
-const at = (id) => document.getElementById(id);
-const element = (name, text, className) => {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-};
-const say = (node, text) => {
-  if (node.textContent !== text) node.textContent = text;
-};
 const API = "/api/v1/tones";
 const SETTLE_MS = 400;
 const form = at("setup");
@@ -24,6 +15,7 @@ const PERSPECTIVES = {
 
 async function ask(method, path) {
   const answer = await fetch(API + path, { method });
+  if (answer.status === 401) location.assign("/"); // where one logs in
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.detail);
   return said;

@@ -15,7 +15,11 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::answers::{answer_of, is_own_page, problem};
+use super::super::recorded::range;
+use super::answers::{answer_of, note, problem};
+use super::gate::Known;
+use crate::access::Access;
+use crate::clock::Now;
 use crate::tones::audio::wav_bytes;
 use crate::tones::bench::{Facts, Setup, picture};
 use crate::tones::plan::Perspective;
@@ -40,21 +44,35 @@ const MOST_LISTENERS: usize = 4;
 /// Calls are rendered one after the other; so long a page waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Who renders and plays.
 #[derive(Clone)]
-struct Bench {
+pub(super) struct Bench {
     asks: mpsc::Sender<super::Ask>,
+    access: Access,
     turn: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
 
-pub(super) fn routes(asks: mpsc::Sender<super::Ask>) -> Router {
-    let bench = Bench { asks, turn: Arc::new(Semaphore::new(1)), listeners: Arc::new(Semaphore::new(MOST_LISTENERS)) };
+impl Bench {
+    pub(super) fn new(asks: mpsc::Sender<super::Ask>, access: Access) -> Bench {
+        Bench { asks, access, turn: Arc::new(Semaphore::new(1)), listeners: Arc::new(Semaphore::new(MOST_LISTENERS)) }
+    }
+}
+
+/// What everybody who may look may see and hear.
+pub(super) fn shown(bench: Bench) -> Router {
     Router::new()
         .route("/api/v1/tones/presets", get(presets))
         .route("/api/v1/tones/call", get(facts))
         .route("/api/v1/tones/call/{file}", get(file))
         .route("/api/v1/tones/speaker", get(async |State(bench): State<Bench>| ask(&bench, Request::Status {}).await))
         .route("/api/v1/tones/speaker/events", get(events))
+        .with_state(bench)
+}
+
+/// What makes a noise on the site.
+pub(super) fn asked(bench: Bench) -> Router {
+    Router::new()
         .route("/api/v1/tones/speaker/play/{perspective}", post(play))
         .route("/api/v1/tones/speaker/{verb}", post(order))
         .with_state(bench)
@@ -116,29 +134,22 @@ async fn rendered(bench: &Bench, work: impl FnOnce() -> Response + Send + 'stati
     done.await.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the call could not be rendered; the log says why"))
 }
 
-/// A player asks for pieces when somebody moves to another place (RFC 9110 §14.2): a single range of bytes is served.
+/// A player asks for pieces when somebody moves to another place.
 fn audio(bytes: Vec<u8>, headers: &HeaderMap) -> Response {
-    let own = [(header::CONTENT_TYPE, "audio/wav"), (header::ACCEPT_RANGES, "bytes"), (header::CACHE_CONTROL, "no-store")];
-    let asked = headers.get(header::RANGE).and_then(|range| range.to_str().ok()).and_then(|range| range.strip_prefix("bytes="));
-    let Some((from, to)) = asked.and_then(|range| range.split_once('-')) else { return (own, bytes).into_response() };
-    let last = bytes.len().saturating_sub(1);
-    let from: Option<usize> = from.parse().ok();
-    let to: usize = to.parse().unwrap_or(last).min(last);
-    match from.and_then(|from| Some((from, bytes.get(from..=to)?.to_vec()))) {
-        Some((from, piece)) => {
-            let range = format!("bytes {from}-{to}/{}", bytes.len());
-            (StatusCode::PARTIAL_CONTENT, own, [(header::CONTENT_RANGE, range)], piece).into_response()
-        }
-        None => (own, bytes).into_response(),
-    }
+    let own = [(header::CONTENT_TYPE, "audio/wav"), (header::ACCEPT_RANGES, "bytes")];
+    let wanted = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+    let Ok(part) = range(wanted, bytes.len() as u64) else {
+        return problem(StatusCode::RANGE_NOT_SATISFIABLE, "the call is shorter than that");
+    };
+    let piece = part.and_then(|part| Some((part.clone(), bytes.get(part.start as usize..part.end as usize)?.to_vec())));
+    let Some((part, piece)) = piece else { return (own, bytes).into_response() };
+    let said = format!("bytes {}-{}/{}", part.start, part.end - 1, bytes.len());
+    (StatusCode::PARTIAL_CONTENT, own, [(header::CONTENT_RANGE, said)], piece).into_response()
 }
 
 // ---- the loudspeaker
 
-async fn play(State(bench): State<Bench>, Path(perspective): Path<String>, headers: HeaderMap, setup: Asked) -> Response {
-    if !is_own_page(&headers) {
-        return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
-    }
+async fn play(State(bench): State<Bench>, Path(perspective): Path<String>, known: Known, setup: Asked) -> Response {
     let setup = match checked(setup) {
         Ok(setup) => setup,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
@@ -150,20 +161,24 @@ async fn play(State(bench): State<Bench>, Path(perspective): Path<String>, heade
         );
     };
     match setup.play(perspective) {
-        Ok(play) => ask(&bench, Request::Play(play)).await,
+        Ok(play) => match note(&bench.access, &known, "speaker-play", perspective.name(), "").await {
+            Ok(()) => ask(&bench, Request::Play(play)).await,
+            Err(answer) => answer,
+        },
         Err(why) => problem(StatusCode::CONFLICT, &format!("no tone sounds: {why}")),
     }
 }
 
-async fn order(State(bench): State<Bench>, Path(verb): Path<String>, headers: HeaderMap) -> Response {
-    if !is_own_page(&headers) {
-        return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
-    }
-    match verb.as_str() {
-        "pause" => ask(&bench, Request::Pause {}).await,
-        "resume" => ask(&bench, Request::Resume {}).await,
-        "stop" => ask(&bench, Request::Stop {}).await,
-        _ => problem(StatusCode::NOT_FOUND, "the loudspeaker can be asked to pause, resume or stop"),
+async fn order(State(bench): State<Bench>, Path(verb): Path<String>, known: Known) -> Response {
+    let (did, request) = match verb.as_str() {
+        "pause" => ("speaker-pause", Request::Pause {}),
+        "resume" => ("speaker-resume", Request::Resume {}),
+        "stop" => ("speaker-stop", Request::Stop {}),
+        _ => return problem(StatusCode::NOT_FOUND, "the loudspeaker can be asked to pause, resume or stop"),
+    };
+    match note(&bench.access, &known, did, "", "").await {
+        Ok(()) => ask(&bench, request).await,
+        Err(answer) => answer,
     }
 }
 
@@ -176,45 +191,24 @@ async fn ask(bench: &Bench, request: Request) -> Response {
 }
 
 /// `speaker`: what it says of itself; `silent`: why it does not.
-async fn events(State(bench): State<Bench>) -> Response {
+async fn events(State(bench): State<Bench>, known: Known) -> Response {
     let Ok(room) = Arc::clone(&bench.listeners).try_acquire_owned() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages listen to the loudspeaker; close one");
     };
-    let news = stream::unfold((bench.asks, room, Duration::ZERO), tell);
+    let news = stream::unfold((bench, known, room, Duration::ZERO), tell);
     Sse::new(news).keep_alive(KeepAlive::default()).into_response()
 }
 
-type Telling = (mpsc::Sender<super::Ask>, OwnedSemaphorePermit, Duration);
+type Telling = (Bench, Known, OwnedSemaphorePermit, Duration);
 
-async fn tell((asks, room, wait): Telling) -> Option<(Result<Event, Infallible>, Telling)> {
+async fn tell((bench, known, room, wait): Telling) -> Option<(Result<Event, Infallible>, Telling)> {
     tokio::time::sleep(wait).await;
+    bench.access.who(Now::read(), &known.credential)?; // who has been logged out is told no more
     let request = Request::Status {};
-    let event = match answer_of(&asks, |answer| super::Ask::Speaker(Ask { request, answer })).await {
+    let event = match answer_of(&bench.asks, |answer| super::Ask::Speaker(Ask { request, answer })).await {
         Ok(Ok(status)) => Event::default().event("speaker").json_data(status).ok()?,
         Ok(Err(why)) => Event::default().event("silent").json_data(why).ok()?,
         Err(_) => Event::default().event("silent").json_data("the box is busy").ok()?,
     };
-    Some((Ok(event), (asks, room, TELL_EVERY)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_player_gets_the_piece_it_asks_for() {
-        let answer = |range: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RANGE, range.parse().unwrap());
-            let answer = audio(vec![0; 100], &headers);
-            let said = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-            (answer.status().as_u16(), said(header::CONTENT_RANGE))
-        };
-        assert_eq!(answer("bytes=0-"), (206, Some("bytes 0-99/100".into())));
-        assert_eq!(answer("bytes=10-19"), (206, Some("bytes 10-19/100".into())));
-        assert_eq!(answer("bytes=90-500"), (206, Some("bytes 90-99/100".into())));
-        for all in ["bytes=200-", "bytes=-5", "seconds=1-2", "bytes=x-y", "bytes=20-10"] {
-            assert_eq!(answer(all), (200, None), "{all}");
-        }
-    }
+    Some((Ok(event), (bench, known, room, TELL_EVERY)))
 }
