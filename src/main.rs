@@ -40,6 +40,8 @@ enum Command {
     Tone(cmd::tone::Arguments),
     /// Check a switch's own list of calls against the recordings: missing, late, short, one-sided, silent
     Reconcile(cmd::reconcile::Arguments),
+    /// Fetch, install and start a new system, on a box that was made by scripts/image
+    Update(cmd::update::Arguments),
     /// Explain which rule counts for a call
     Rules(cmd::rules::Arguments),
     /// Explain at which geo-location a call is recorded
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
         Command::Tone(arguments) => cmd::tone::run(&arguments),
         Command::Reconcile(arguments) => cmd::reconcile::run(&arguments),
+        Command::Update(arguments) => cmd::update::run(&arguments),
         Command::Rules(arguments) => cmd::rules::run(&arguments),
         Command::Geo(arguments) => cmd::geo::run(&arguments),
     }
