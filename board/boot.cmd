@@ -1,10 +1,11 @@
 # U-Boot's script, the same on every board: takes the first slot of BOOT_ORDER that has tries left, and takes one from it. The three
 # variables are in one sector of their own before the first partition, so that writing them cannot be half done. Linux reads and
-# writes the same sector (fw_setenv, which RAUC calls): a healthy system gives its slot its tries back.
+# writes the same sector (fw_setenv, which RAUC calls): a new system has three tries. A healthy one is given nine, as soon as it takes calls, so
+# that a site whose power comes and goes does not lose the system that works.
 
 setenv BOOT_ORDER "A B"
-setenv BOOT_A_LEFT 3
-setenv BOOT_B_LEFT 3
+setenv BOOT_A_LEFT 9
+setenv BOOT_B_LEFT 9
 if test -z "${devtype}"; then setenv devtype mmc; fi
 if test -z "${devnum}"; then setenv devnum 0; fi
 ${devtype} dev ${devnum}
