@@ -67,6 +67,9 @@ pub(super) struct Sip {
     pub(super) max_recordings: Option<Spanned<u32>>,
     pub(super) session_expires: Key<Duration>,
     pub(super) min_se: Key<Duration>,
+    pub(super) cert_file: Key<Secret>,
+    pub(super) key_file: Key<Secret>,
+    pub(super) client_ca_file: Key<Secret>,
 }
 
 /// `[rtp]`: where audio arrives.

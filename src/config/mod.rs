@@ -36,8 +36,8 @@ pub use resolve::parse;
 pub use tenant::Recipient;
 pub use tone::Tone;
 pub use typed::{
-    Access, Config, Control, Events, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, Site, Spool, Switch, TServer,
-    Target, Tenant, Web,
+    Access, Config, Control, Events, Forward, Loaded, MonitoredDn, Peer, Place, Rtp, S3, Sip, SipTls, Site, Spool, Switch,
+    TServer, Target, Tenant, Web,
 };
-pub use value::{Listen, Network, PortRange, Source, Transport};
+pub use value::{Listen, Network, PortRange, Source};
 pub use wan::{Addressing, BrokerUrl, Policy, Priority, Rate, Secret, Url, Window, Zone};

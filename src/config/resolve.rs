@@ -13,8 +13,9 @@ use super::events::events;
 use super::file::{self, File, Key};
 use super::targets::{forward, targets};
 use super::tone;
-use super::typed::{Config, Control, Loaded, Rtp, Sip, Site, Spool, Tenant, Web};
-use super::value::{Listen, Network, PortRange, Source, Text, Transport, Value};
+use super::typed::{Config, Control, Loaded, Rtp, Sip, SipTls, Site, Spool, Tenant, Web};
+use super::value::{Listen, Network, PortRange, Source, Text, Value};
+use crate::model::dialog::Transport;
 use crate::model::{AudioFormat, SwitchId, TenantId};
 
 const DATA_DIR: &str = "/var/lib/nearend";
@@ -126,7 +127,30 @@ fn sip(file: file::Sip, rtp: &Rtp, findings: &mut Findings) -> Sip {
         max_recordings: max_recordings(&file, rtp, findings),
         session_expires: session_expires(&file, findings),
         min_se: min_se(&file, findings),
+        tls: sip_tls(&file, findings),
     }
+}
+
+fn sip_tls(file: &file::Sip, findings: &mut Findings) -> Option<SipTls> {
+    let mut listens = file.listen.iter().flat_map(|list| list.get_ref());
+    let over_tls = listens.find(|item| item.get_ref().0.transport == Transport::Tls);
+    let keys = [span_of(&file.cert_file), span_of(&file.key_file), span_of(&file.client_ca_file)];
+    match (over_tls, given(&file.cert_file), given(&file.key_file)) {
+        (Some(_), Some(cert_file), Some(key_file)) => {
+            return Some(SipTls { cert_file, key_file, client_ca_file: given(&file.client_ca_file) });
+        }
+        (Some(listen), ..) => {
+            let message = "TLS needs cert_file and key_file in [sip]: the box's certificate and its key, in PEM";
+            findings.error(listen.span(), "[sip] listen", message);
+        }
+        (None, ..) => {
+            if let Some(span) = keys.into_iter().flatten().next() {
+                let message = "nothing listens for TLS; expected an entry such as \"tls:0.0.0.0:5061\" in listen, or no such key";
+                findings.error(span, "[sip]", message);
+            }
+        }
+    }
+    None
 }
 
 /// The numbers of another kind of T-Server; no public document confirms them for the SIP Server.
@@ -356,7 +380,8 @@ fn wanted_sockets(file: &File) -> Vec<Wanted> {
 fn overlap(a: &Listen, b: &Listen) -> bool {
     let (x, y) = (a.address, b.address);
     let same_ip = x.ip() == y.ip() || (x.is_ipv4() == y.is_ipv4() && (x.ip().is_unspecified() || y.ip().is_unspecified()));
-    a.transport == b.transport && x.port() == y.port() && x.port() != 0 && same_ip
+    let is_datagram = |listen: &Listen| listen.transport == Transport::Udp;
+    is_datagram(a) == is_datagram(b) && x.port() == y.port() && x.port() != 0 && same_ip
 }
 
 fn check_ports(file: &File, wanted: &[Wanted], findings: &mut Findings) {

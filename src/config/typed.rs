@@ -92,6 +92,21 @@ pub struct Sip {
     /// Shortest session interval that it accepts (RFC 4028 §5).
     #[serde(serialize_with = "show_duration")]
     pub min_se: Duration,
+    /// How it shows itself over TLS; there when it listens for that.
+    #[serde(flatten)]
+    pub tls: Option<SipTls>,
+}
+
+/// Certificates of SIP over TLS, all in PEM.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SipTls {
+    /// The box's certificate, and those between it and its issuer.
+    pub cert_file: Secret,
+    /// The key to it.
+    pub key_file: Secret,
+    /// A peer must show a certificate of one of these issuers; none: it need not show any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<Secret>,
 }
 
 impl Sip {

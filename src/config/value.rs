@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::model::dialog::Transport;
+
 /// A value that is written as a string. The error says what is wrong, what was expected and, where it can be known, what
 /// was meant; it does not name the key.
 pub(super) trait Value: Sized {
@@ -177,29 +179,19 @@ impl Value for SocketAddr {
 /// Where SIP is listened for: `"udp:0.0.0.0:5060"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: Transport,
     /// Address and port; port 0 lets the system choose one.
     pub address: SocketAddr,
 }
 
-/// Transport of SIP messages (RFC 3261 §18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// One message a datagram.
-    Udp,
-    /// Messages in a stream, framed by Content-Length.
-    Tcp,
-}
-
 impl Value for Listen {
     fn read(text: &str) -> Result<Listen, String> {
-        const EXPECTED: &str = "expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\"";
-        let (transport, address) = match text.split_once(':') {
-            Some(("udp", address)) => (Transport::Udp, address),
-            Some(("tcp", address)) => (Transport::Tcp, address),
-            Some(("tls", _)) => return Err(format!("{text:?}: this version has no TLS; {EXPECTED}")),
-            _ => return Err(format!("{text:?} names no transport; {EXPECTED}{}", meant_listen(text))),
+        const EXPECTED: &str = "expected \"udp:ADDRESS:PORT\", or the same with \"tcp\" or \"tls\"";
+        let named = |name| Transport::ALL.into_iter().find(|transport| transport.name() == name);
+        let parts = text.split_once(':').and_then(|(name, address)| Some((named(name)?, address)));
+        let Some((transport, address)) = parts else {
+            return Err(format!("{text:?} names no transport; {EXPECTED}{}", meant_listen(text)));
         };
         match address.parse() {
             Ok(address) => Ok(Listen { transport, address }),
@@ -214,7 +206,7 @@ fn meant_listen(text: &str) -> String {
     match (text.parse::<SocketAddr>(), text.parse::<IpAddr>(), text.split_once(':')) {
         (Ok(address), _, _) => format!("; did you mean \"udp:{address}\"?"),
         (_, Ok(ip), _) => format!("; did you mean \"udp:{}\"?", SocketAddr::new(ip, 5060)),
-        (_, _, Some((transport, rest))) if ["udp", "tcp"].contains(&transport.to_lowercase().as_str()) => {
+        (_, _, Some((transport, rest))) if Transport::ALL.iter().any(|known| known.name() == transport.to_lowercase()) => {
             format!("; did you mean \"{}:{rest}\"?", transport.to_lowercase())
         }
         _ => String::new(),
@@ -223,11 +215,7 @@ fn meant_listen(text: &str) -> String {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match self.transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        };
-        write!(f, "{transport}:{}", self.address)
+        write!(f, "{}:{}", self.transport.name(), self.address)
     }
 }
 
@@ -449,7 +437,8 @@ mod tests {
         assert!(error::<Listen>("10.1.2.3").ends_with("did you mean \"udp:10.1.2.3:5060\"?"));
         assert!(error::<Listen>("UDP:0.0.0.0:5060").ends_with("did you mean \"udp:0.0.0.0:5060\"?"));
         assert!(error::<Listen>("udp:0.0.0.0").contains("has no address and port"));
-        assert!(error::<Listen>("tls:0.0.0.0:5061").contains("this version has no TLS"));
+        assert_eq!(Listen::read("tls:0.0.0.0:5061").unwrap().transport, Transport::Tls);
+        assert!(error::<Listen>("TLS:0.0.0.0:5061").ends_with("did you mean \"tls:0.0.0.0:5061\"?"));
     }
 
     #[test]

@@ -160,6 +160,11 @@ impl Daemon {
                 "the file differs in more than rules and calendars; the rest is in force after a restart, which ends no call"
             );
         }
+        match self.config.sip.tls.as_ref().map(super::sip_tls) {
+            Some(Ok(acceptor)) => self.sip.renew_tls(acceptor),
+            Some(Err(error)) => tracing::error!("the old certificate stays in force: {error}"),
+            None => {}
+        }
         self.config.rules = new.rules;
         self.config.calendars = new.calendars;
         self.judge.rules = rules(&self.config);

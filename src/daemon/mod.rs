@@ -86,6 +86,9 @@ pub enum Error {
     /// A SIP listener could not be opened.
     #[error(transparent)]
     Sip(#[from] sip::driver::BindError),
+    /// SIP over TLS could not be set up.
+    #[error(transparent)]
+    SipTls(#[from] sip::driver::tls::TlsError),
     /// The page's listener could not be opened.
     #[error("[web] listen {address}: {source}; is another program listening there?")]
     Web {
@@ -146,7 +149,7 @@ struct Daemon {
     assurer: assuring::Assurer,
     dialogs: HashMap<SessionKey, signalling::Dialog>,
     media: rtp::Media,
-    reports: mpsc::Receiver<StreamReport>,
+    reports: mpsc::Receiver<Vec<StreamReport>>,
     spool: Spool,
     /// Descriptions that the spool's queue has no room for yet; of each recording only the newest.
     outbox: BTreeMap<RecordingNo, Box<Recording>>,
@@ -264,7 +267,7 @@ impl Daemon {
             let wake = self.calls.poll_timeout();
             tokio::select! {
                 event = self.sip.next() => self.on_sip(Now::read(), event),
-                Some(report) = self.reports.recv() => self.on_report(Now::read(), report),
+                Some(reports) = self.reports.recv() => self.on_reports(Now::read(), reports),
                 Some(event) = self.spool_events.recv() => self.on_spool(Now::read(), event),
                 Some(event) = self.finish_events.recv() => self.on_finish(Now::read(), event),
                 Some(event) = self.forward_events.recv() => self.on_forward(event),
@@ -317,9 +320,11 @@ impl Daemon {
         now.mono.after(LAST_REPORTS)
     }
 
-    fn on_report(&mut self, now: Now, report: StreamReport) {
-        self.ledger.count(&report);
-        self.calls.report(now, report);
+    fn on_reports(&mut self, now: Now, reports: Vec<StreamReport>) {
+        for report in reports {
+            self.ledger.count(&report);
+            self.calls.report(now, report);
+        }
     }
 
     /// Ends the threads in the order of the data's way, so that nothing under way is lost.
@@ -353,7 +358,7 @@ fn start_media(
     config: &Config,
     spool: &Spool,
     recycled: std::sync::mpsc::Receiver<crate::model::Samples>,
-) -> Result<(rtp::Media, mpsc::Receiver<StreamReport>), Error> {
+) -> Result<(rtp::Media, mpsc::Receiver<Vec<StreamReport>>), Error> {
     let settings = rtp::Config {
         address: config.rtp.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         ports: config.rtp.ports.0.clone(),
@@ -371,14 +376,19 @@ fn start_media(
     rtp::Media::start(settings, Box::new(sink), recycled).map_err(Error::Runtime)
 }
 
+/// What accepts SIP over TLS, from the files as they are now.
+fn sip_tls(tls: &config::SipTls) -> Result<tokio_rustls::TlsAcceptor, sip::driver::tls::TlsError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let file = |secret: &config::Secret| secret.path(credentials.as_deref());
+    sip::driver::tls::acceptor(&sip::driver::tls::Files {
+        cert_file: file(&tls.cert_file),
+        key_file: file(&tls.key_file),
+        client_ca_file: tls.client_ca_file.as_ref().map(file),
+    })
+}
+
 fn start_sip(config: &Config) -> Result<SipDriver, Error> {
-    let listener = |listen: &Listen| Listener {
-        transport: match listen.transport {
-            config::Transport::Udp => sip::Transport::Udp,
-            config::Transport::Tcp => sip::Transport::Tcp,
-        },
-        address: listen.address,
-    };
+    let listener = |listen: &Listen| Listener { transport: listen.transport, address: listen.address };
     let trusted = config.sip.clone();
     let endpoint = sip::endpoint::Config {
         advertise: config.sip.advertise,
@@ -392,6 +402,7 @@ fn start_sip(config: &Config) -> Result<SipDriver, Error> {
     let settings = sip::driver::Config {
         listen: config.sip.listen.iter().map(listener).collect(),
         trusts: Box::new(move |ip| trusted.trusts(ip)),
+        tls: config.sip.tls.as_ref().map(sip_tls).transpose()?,
         endpoint,
         ..sip::driver::Config::default()
     };

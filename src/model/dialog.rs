@@ -16,6 +16,22 @@ pub enum Transport {
     Udp,
     /// Messages in a stream.
     Tcp,
+    /// Messages in an encrypted stream (RFC 5246, RFC 8446).
+    Tls,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
+
+    /// As it is written in the configuration and in URIs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
+    }
 }
 
 /// Who refreshes a session (RFC 4028).

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use super::endpoint::{self, Endpoint, Event};
@@ -37,6 +38,8 @@ const CONNECTION_QUEUE: usize = 64;
 const READ_BYTES: usize = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Within which a peer and the box must have agreed on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the driver is told once.
 pub struct Config {
@@ -44,7 +47,9 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// Whose messages are read; what others send is dropped unread.
     pub trusts: Box<dyn Fn(IpAddr) -> bool + Send>,
-    /// TCP connections at a time; more are closed at once.
+    /// What accepts TLS; none: nothing listens for it.
+    pub tls: Option<TlsAcceptor>,
+    /// Connections at a time; more are closed at once.
     pub max_connections: usize,
     /// A connection on which nothing arrives for so long is closed.
     pub idle_timeout: Duration,
@@ -57,6 +62,7 @@ impl Default for Config {
         Config {
             listen: Vec::new(),
             trusts: Box::new(|_| true),
+            tls: None,
             max_connections: 1_000,
             idle_timeout: Duration::from_secs(3_600),
             endpoint: endpoint::Config::default(),
@@ -75,13 +81,14 @@ pub struct BindError {
 /// What the reading tasks report.
 enum Input {
     Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
-    Accepted { stream: TcpStream, remote: SocketAddr },
+    Accepted { stream: TcpStream, remote: SocketAddr, transport: Transport },
     Frame { connection: ConnectionId, frame: Frame },
     Closed { connection: ConnectionId },
 }
 
 /// The driver's hold on a connection. When it is dropped, what is queued is still written, then the connection closes.
 struct Connection {
+    transport: Transport,
     remote: SocketAddr,
     local: SocketAddr,
     queue: mpsc::Sender<Vec<u8>>,
@@ -90,7 +97,7 @@ struct Connection {
 
 impl Connection {
     fn flow(&self, id: ConnectionId) -> Flow {
-        Flow { transport: Transport::Tcp, local: self.local, remote: self.remote, connection: Some(id) }
+        Flow { transport: self.transport, local: self.local, remote: self.remote, connection: Some(id) }
     }
 }
 
@@ -99,6 +106,7 @@ pub struct SipDriver {
     endpoint: Endpoint,
     listeners: Vec<Listener>,
     trusts: Box<dyn Fn(IpAddr) -> bool + Send>,
+    tls: Option<TlsAcceptor>,
     max_connections: usize,
     idle_timeout: Duration,
     udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
@@ -118,6 +126,7 @@ impl SipDriver {
             endpoint: Endpoint::new(endpoint::Config::default(), seed),
             listeners: Vec::new(),
             trusts: config.trusts,
+            tls: config.tls,
             max_connections: config.max_connections,
             idle_timeout: config.idle_timeout,
             udp: Vec::new(),
@@ -144,7 +153,12 @@ impl SipDriver {
         &self.listeners
     }
 
-    /// TCP connections at present.
+    /// Connections from now on are accepted with these certificates; those that are open stay.
+    pub fn renew_tls(&mut self, tls: TlsAcceptor) {
+        self.tls = Some(tls);
+    }
+
+    /// Connections at present.
     pub fn connection_count(&self) -> usize {
         self.connections.len()
     }
@@ -182,7 +196,7 @@ impl SipDriver {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             match transmit.flow.transport {
                 Transport::Udp => self.send_datagram(&transmit),
-                Transport::Tcp => self.send_on_stream(transmit),
+                Transport::Tcp | Transport::Tls => self.send_on_stream(transmit),
             }
         }
     }
@@ -197,7 +211,7 @@ impl SipDriver {
                 let flow = Flow { transport: Transport::Udp, local: reached_at(local, remote), remote, connection: None };
                 self.endpoint.handle_message(Now::read().mono, flow, &bytes);
             }
-            Input::Accepted { stream, remote } => self.adopt(stream, remote),
+            Input::Accepted { stream, remote, transport } => self.adopt(stream, remote, transport),
             Input::Frame { connection, frame } => self.take_frame(connection, frame),
             Input::Closed { connection } => self.close(connection),
         }
@@ -232,8 +246,7 @@ impl SipDriver {
 
     fn send_on_stream(&mut self, transmit: Transmit) {
         let Transmit { flow, bytes } = transmit;
-        let open = || self.connections.iter().find(|(_, connection)| connection.remote == flow.remote).map(|(id, _)| *id);
-        let Some(id) = flow.connection.or_else(open).or_else(|| self.connect(flow)) else { return };
+        let Some(id) = flow.connection.or_else(|| self.open_to(flow)).or_else(|| self.connect(flow)) else { return };
         let Some(connection) = self.connections.get(&id) else {
             return debug!(peer = %flow.remote, "connection closed meanwhile, not sent");
         };
@@ -244,27 +257,48 @@ impl SipDriver {
         }
     }
 
-    fn adopt(&mut self, stream: TcpStream, remote: SocketAddr) {
+    /// A connection that is open to where a message is to go: over TLS any of the peer's, and the newest.
+    fn open_to(&self, flow: Flow) -> Option<ConnectionId> {
+        let is_fit = |connection: &Connection| match flow.transport {
+            Transport::Tls => connection.remote.ip() == flow.remote.ip(),
+            _ => connection.remote == flow.remote,
+        };
+        let open = self.connections.iter().filter(|(_, open)| open.transport == flow.transport && is_fit(open));
+        open.map(|(id, _)| *id).max()
+    }
+
+    fn adopt(&mut self, stream: TcpStream, remote: SocketAddr, transport: Transport) {
         if self.connections.len() >= self.max_connections {
             return warn!(peer = %remote, "too many SIP connections, closed");
         }
         let Ok(local) = stream.local_addr() else { return };
-        self.start_connection(local, remote, |id, queue, inputs, idle| serve(id, stream, queue, inputs, idle));
+        // A message is written in one piece, so there is nothing to gain by waiting for more. Failing costs only speed.
+        let _ = stream.set_nodelay(true);
+        let flow = Flow { transport, local, remote, connection: None };
+        match self.tls.clone().filter(|_| transport == Transport::Tls) {
+            Some(tls) => {
+                self.start_connection(flow, |id, queue, inputs, idle| agree(id, tls, stream, remote, queue, inputs, idle))
+            }
+            None => self.start_connection(flow, |id, queue, inputs, idle| serve(id, stream, queue, inputs, idle)),
+        };
     }
 
     fn connect(&mut self, flow: Flow) -> Option<ConnectionId> {
+        if flow.transport == Transport::Tls {
+            debug!(peer = %flow.remote, "the peer has no TLS connection open, not sent");
+            return None;
+        }
         if self.connections.len() >= self.max_connections {
             warn!(peer = %flow.remote, "too many SIP connections, none opened");
             return None;
         }
         let remote = flow.remote;
-        Some(self.start_connection(flow.local, remote, |id, queue, inputs, idle| open(id, remote, queue, inputs, idle)))
+        Some(self.start_connection(flow, |id, queue, inputs, idle| open(id, remote, queue, inputs, idle)))
     }
 
     fn start_connection<F>(
         &mut self,
-        local: SocketAddr,
-        remote: SocketAddr,
+        flow: Flow,
         task: impl FnOnce(ConnectionId, mpsc::Receiver<Vec<u8>>, mpsc::Sender<Input>, Duration) -> F,
     ) -> ConnectionId
     where
@@ -274,7 +308,8 @@ impl SipDriver {
         let id = ConnectionId(self.last_connection);
         let (to_queue, queue) = mpsc::channel(CONNECTION_QUEUE);
         let task = self.tasks.spawn(task(id, queue, self.to_inputs.clone(), self.idle_timeout));
-        self.connections.insert(id, Connection { remote, local, queue: to_queue, task });
+        let Flow { transport, local, remote, .. } = flow;
+        self.connections.insert(id, Connection { transport, remote, local, queue: to_queue, task });
         id
     }
 
@@ -294,12 +329,12 @@ impl SipDriver {
                 self.tasks.spawn(read_datagrams(socket, bound, inputs));
                 Ok(bound)
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let socket = bind(listener.address, Type::STREAM, Protocol::TCP)?;
                 socket.listen(BACKLOG)?;
                 let socket = TcpListener::from_std(socket.into())?;
                 let bound = socket.local_addr()?;
-                self.tasks.spawn(accept(socket, inputs));
+                self.tasks.spawn(accept(socket, listener.transport, inputs));
                 Ok(bound)
             }
         }
@@ -351,11 +386,11 @@ async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, inputs: mpsc:
     }
 }
 
-async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
+async fn accept(listener: TcpListener, transport: Transport, inputs: mpsc::Sender<Input>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                if inputs.send(Input::Accepted { stream, remote }).await.is_err() {
+                if inputs.send(Input::Accepted { stream, remote, transport }).await.is_err() {
                     return;
                 }
             }
@@ -370,17 +405,47 @@ async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>) {
 /// Opens a connection and serves it.
 async fn open(id: ConnectionId, remote: SocketAddr, queue: mpsc::Receiver<Vec<u8>>, inputs: mpsc::Sender<Input>, idle: Duration) {
     match timeout(CONNECT_TIMEOUT, TcpStream::connect(remote)).await {
-        Ok(Ok(stream)) => serve(id, stream, queue, inputs, idle).await,
+        Ok(Ok(stream)) => {
+            let _ = stream.set_nodelay(true); // as of those that are accepted
+            serve(id, stream, queue, inputs, idle).await;
+        }
         Ok(Err(error)) => refused(id, remote, &error, &inputs).await,
         Err(_) => refused(id, remote, &io::ErrorKind::TimedOut.into(), &inputs).await,
     }
 }
 
+/// Agrees on TLS with the peer and serves it.
+async fn agree(
+    id: ConnectionId,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    remote: SocketAddr,
+    queue: mpsc::Receiver<Vec<u8>>,
+    inputs: mpsc::Sender<Input>,
+    idle: Duration,
+) {
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve(id, stream, queue, inputs, idle).await,
+        Ok(Err(error)) => {
+            warn!(peer = %remote, "no TLS with this peer: {error}; look at its trust in [sip] cert_file, and at client_ca_file");
+            closed(id, &inputs).await;
+        }
+        Err(_) => {
+            warn!(peer = %remote, "no TLS with this peer within {HANDSHAKE_TIMEOUT:?}; does it speak TLS at this port?");
+            closed(id, &inputs).await;
+        }
+    }
+}
+
 /// Reads and writes until either side ends.
-async fn serve(id: ConnectionId, stream: TcpStream, queue: mpsc::Receiver<Vec<u8>>, inputs: mpsc::Sender<Input>, idle: Duration) {
-    // A message is written in one piece, so there is nothing to gain by waiting for more. Failing costs only speed.
-    let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
+async fn serve(
+    id: ConnectionId,
+    stream: impl AsyncRead + AsyncWrite,
+    queue: mpsc::Receiver<Vec<u8>>,
+    inputs: mpsc::Sender<Input>,
+    idle: Duration,
+) {
+    let (reader, writer) = tokio::io::split(stream);
     let writing = write(writer, queue);
     tokio::pin!(writing);
     tokio::select! {
@@ -393,7 +458,8 @@ async fn serve(id: ConnectionId, stream: TcpStream, queue: mpsc::Receiver<Vec<u8
 }
 
 /// Ends with the stream, at silence, and behind a frame that is broken.
-async fn read(id: ConnectionId, mut reader: OwnedReadHalf, inputs: &mpsc::Sender<Input>, idle: Duration) {
+async fn read(id: ConnectionId, reader: impl AsyncRead, inputs: &mpsc::Sender<Input>, idle: Duration) {
+    let mut reader = std::pin::pin!(reader);
     let mut framer = StreamFramer::default();
     let mut buffer = vec![0; READ_BYTES];
     while let Ok(Ok(length @ 1..)) = timeout(idle, reader.read(&mut buffer)).await {
@@ -407,12 +473,14 @@ async fn read(id: ConnectionId, mut reader: OwnedReadHalf, inputs: &mpsc::Sender
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write(writer: impl AsyncWrite, mut queue: mpsc::Receiver<Vec<u8>>) {
+    let mut writer = std::pin::pin!(writer);
     while let Some(bytes) = queue.recv().await {
         if !matches!(timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await, Ok(Ok(()))) {
             return;
         }
     }
+    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await; // it ends in any case
 }
 
 async fn refused(id: ConnectionId, remote: SocketAddr, error: &io::Error, inputs: &mpsc::Sender<Input>) {

@@ -18,8 +18,9 @@ mod uas;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rsip::StatusCode;
 use tracing::{debug, warn};
@@ -39,7 +40,7 @@ pub use restart::RestoreError;
 
 use reply::{Answer, Reply};
 use uac::Placed;
-use uas::Served;
+use uas::{MergeId, Served};
 
 /// What the endpoint is told once.
 #[derive(Clone, Debug)]
@@ -142,6 +143,8 @@ pub struct Endpoint {
     availability: Availability,
     /// Boxed, because half of the room in a B-tree is empty.
     served: BTreeMap<TransactionKey, Box<Served>>,
+    /// Of all that are served.
+    merges: BTreeSet<Arc<MergeId>>,
     placed: BTreeMap<TransactionKey, Placed>,
     /// Boxed, because half of the room in a B-tree is empty.
     dialogs: BTreeMap<DialogId, Box<Dialog>>,
@@ -169,6 +172,7 @@ impl Endpoint {
             tokens: Tokens::new(seed),
             availability: Availability::Available,
             served: BTreeMap::new(),
+            merges: BTreeSet::new(),
             placed: BTreeMap::new(),
             dialogs: BTreeMap::new(),
             dialog_ids: BTreeMap::new(),
@@ -282,7 +286,7 @@ impl Endpoint {
                 self.counters.response(100);
                 self.send(flow, trying);
             }
-            Some(Due::Done | Due::TimedOut) => drop(self.served.remove(&key)),
+            Some(Due::Done | Due::TimedOut) => self.forget_request(&key),
             None => {}
         }
         self.watch_served(key);

@@ -10,13 +10,10 @@ use super::values::Via;
 
 pub use crate::model::dialog::Transport;
 
-/// The port of `sip:` over UDP and TCP.
-pub const DEFAULT_PORT: u16 = 5060;
-
 impl Transport {
     /// Whether the transport itself repeats what was lost.
     pub fn is_reliable(self) -> bool {
-        self == Transport::Tcp
+        self != Transport::Udp
     }
 
     /// The name in Via: `UDP`.
@@ -24,14 +21,20 @@ impl Transport {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         }
+    }
+
+    /// The port where none is named (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        if self == Transport::Tls { 5061 } else { 5060 }
     }
 }
 
 /// A socket that the box listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: Transport,
     /// Its address and port.
     pub address: SocketAddr,
@@ -40,24 +43,25 @@ pub struct Listener {
 /// As in the configuration: `udp:0.0.0.0:5060`.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.via_name().to_ascii_lowercase(), self.address)
+        write!(f, "{}:{}", self.transport.name(), self.address)
     }
 }
 
-/// An open TCP connection, numbered by the driver.
+/// An open connection, numbered by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// One way between the box and a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: Transport,
     /// Our address on it, with the port we listen on.
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// The TCP connection; none: one to `remote` is to be opened.
+    /// The connection; none: one to `remote` is to be opened, or over TLS, which the box opens none by, another one of this peer's
+    /// is to be taken.
     pub connection: Option<ConnectionId>,
 }
 
@@ -70,7 +74,7 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// The way an answer goes back, and where else when its TCP connection has gone.
+/// The way an answer goes back, and where else when its connection has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyPath {
     /// Where it goes.
@@ -82,7 +86,7 @@ impl ReplyPath {
     /// For a request with this topmost Via that came by `flow` (RFC 3261 §18.2.2, RFC 3581 §4). `maddr` is not honoured: it would
     /// make the box send where others want it to.
     pub fn new(via: &Via, flow: Flow) -> ReplyPath {
-        let port = via.sent_by.port.unwrap_or(DEFAULT_PORT);
+        let port = via.sent_by.port.unwrap_or(flow.transport.default_port());
         let fallback = SocketAddr::new(flow.remote.ip(), port);
         let remote = if flow.transport.is_reliable() || via.wants_rport() { flow.remote } else { fallback };
         ReplyPath { flow: Flow { remote, ..flow }, fallback }
@@ -104,23 +108,23 @@ impl ReplyPath {
     pub fn lasting(&self) -> Flow {
         match self.flow.transport {
             Transport::Udp => self.flow,
-            Transport::Tcp => Flow { remote: self.fallback, connection: None, ..self.flow },
+            Transport::Tcp | Transport::Tls => Flow { remote: self.fallback, connection: None, ..self.flow },
         }
     }
 }
 
 /// The way a request to `next_hop` goes, in a dialog whose peer was last heard on `known`.
 pub fn request_flow(next_hop: &Uri, known: Flow, listeners: &[Listener]) -> Flow {
-    let Some((ip, port)) = next_hop.host_port().and_then(|at| Some((at.ip()?, at.port.unwrap_or(DEFAULT_PORT)))) else {
-        return known;
+    let named = |name: &str| Transport::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name));
+    let transport = match (next_hop.scheme(), next_hop.param("transport").map(|name| named(&name))) {
+        (Scheme::Sip, None) => Transport::Udp,
+        (Scheme::Sip, Some(Some(transport))) => transport,
+        (Scheme::Sips, None | Some(Some(Transport::Tcp | Transport::Tls))) => Transport::Tls,
+        _ => return known,
     };
-    let transport = match next_hop.param("transport") {
-        Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-        Some(name) if !name.eq_ignore_ascii_case("udp") => return known,
-        _ => Transport::Udp,
-    };
-    let remote = SocketAddr::new(ip, port);
-    if *next_hop.scheme() != Scheme::Sip || (transport, remote) == (known.transport, known.remote) {
+    let Some(at) = next_hop.host_port().and_then(|at| Some((at.ip()?, at.port))) else { return known };
+    let (ip, remote) = (at.0, SocketAddr::new(at.0, at.1.unwrap_or(transport.default_port())));
+    if (transport, remote) == (known.transport, known.remote) {
         return known;
     }
     match local_address(transport, ip, known, listeners) {

@@ -12,7 +12,7 @@ use crate::rtp::tests::{datagram, lay_out, spec};
 /// The thread, its reports, and what the spool got.
 struct World {
     media: Media,
-    reports: tokio_mpsc::Receiver<StreamReport>,
+    reports: tokio_mpsc::Receiver<Vec<StreamReport>>,
     blocks: mpsc::Receiver<Vec<Block>>,
 }
 
@@ -48,8 +48,8 @@ impl World {
 
     fn last_report(&mut self) -> StreamReport {
         loop {
-            let report = self.reports.blocking_recv().unwrap();
-            if report.closed {
+            let reports = self.reports.blocking_recv().unwrap();
+            if let Some(report) = reports.into_iter().find(|report| report.closed) {
                 return report;
             }
         }
@@ -130,7 +130,7 @@ fn stopping_hands_everything_over() {
     assert!(world.media.stop());
     let blocks: Vec<Block> = world.blocks.try_iter().flatten().collect();
     assert_eq!(lay_out(&blocks).into_values().map(|(_, byte)| byte).collect::<Vec<_>>(), sent);
-    assert!(std::iter::from_fn(|| world.reports.blocking_recv()).any(|report| report.closed));
+    assert!(std::iter::from_fn(|| world.reports.blocking_recv()).flatten().any(|report| report.closed));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn reports_go_both_ways() {
     sweeper.sweep(&mut reader, after(RTCP_SWEEP_EVERY));
     sweeper.sweep(&mut reader, after(REPORT_EVERY));
 
-    let report = reports.try_recv().unwrap();
+    let report = reports.try_recv().unwrap().remove(0);
     assert_eq!((report.counters.packets, report.clock.len(), report.closed), (2, 1, false));
     let mut answer = [0; 128];
     caller_rtcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -14,9 +14,10 @@ use crate::sip::{Message, Method, Request, Response};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn driver(listen: &[&str], trusts: impl Fn(IpAddr) -> bool + Send + 'static) -> SipDriver {
-    let listener = |text: &&str| match text.split_once(':').unwrap() {
-        ("udp", address) => Listener { transport: Transport::Udp, address: address.parse().unwrap() },
-        (_, address) => Listener { transport: Transport::Tcp, address: address.parse().unwrap() },
+    let listener = |text: &&str| {
+        let (name, address) = text.split_once(':').unwrap();
+        let transport = Transport::ALL.into_iter().find(|known| known.name() == name).unwrap();
+        Listener { transport, address: address.parse().unwrap() }
     };
     let config = Config { listen: listen.iter().map(listener).collect(), trusts: Box::new(trusts), ..Config::default() };
     SipDriver::bind(config, [7; 32]).unwrap()

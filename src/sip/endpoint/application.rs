@@ -143,6 +143,7 @@ impl Endpoint {
         let transport = match flow.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
         };
         format!("<sip:{}{transport}>{}", self.own_address(flow), if siprec { ";+sip.srs" } else { "" })
     }

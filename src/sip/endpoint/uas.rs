@@ -1,5 +1,7 @@
 //! Requests of the peers (RFC 3261 §8.2, §9.2, §12.2.2, §13.3, §15.1.2).
 
+use std::sync::Arc;
+
 use rsip::{Method, StatusCode};
 use tracing::debug;
 
@@ -18,13 +20,15 @@ use crate::model::{EndReason, MonoTime};
 pub(super) struct Served {
     pub(super) transaction: ServerTransaction,
     pub(super) reply: Reply,
-    merge: MergeId,
+    /// None: it is no first one outside of dialogs, so nothing can be another copy of it.
+    pub(super) merge: Option<Arc<MergeId>>,
 }
 
 /// Two requests outside of dialogs that agree in this are the same one, come by two ways (RFC 3261 §8.2.2.2).
-#[derive(Debug, PartialEq, Eq)]
-struct MergeId {
-    method: Method,
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MergeId {
+    /// Its name.
+    method: String,
     from_tag: Option<String>,
     call_id: String,
     cseq: u32,
@@ -51,8 +55,9 @@ impl Endpoint {
         if self.served.len() >= self.config.max_transactions.saturating_mul(shares) {
             return self.answer_statelessly(reply, &full("Too many requests at once"));
         }
-        let is_merged = self.is_merged(&request);
-        self.serve(now, key.clone(), &request, reply);
+        let merge = MergeId::of(&request).map(Arc::new);
+        let is_merged = merge.as_ref().is_some_and(|merge| !self.merges.insert(merge.clone()));
+        self.serve(now, key.clone(), &request, reply, merge.filter(|_| !is_merged));
         let outcome = match is_merged {
             true => Err(Answer::new(StatusCode::LoopDetected)),
             false => check(&request).and_then(|()| self.dispatch(now, &key, flow, request)),
@@ -74,19 +79,21 @@ impl Endpoint {
         Some(bytes)
     }
 
-    fn serve(&mut self, now: MonoTime, key: TransactionKey, request: &Request, reply: Reply) {
+    fn serve(&mut self, now: MonoTime, key: TransactionKey, request: &Request, reply: Reply, merge: Option<Arc<MergeId>>) {
         let (timing, reliable) = (self.config.timing, reply.path.flow.transport.is_reliable());
         let transaction = match request.method {
             Method::Invite => ServerTransaction::invite(now, timing, reliable, reply.trying()),
             _ => ServerTransaction::other(timing, reliable),
         };
-        self.served.insert(key.clone(), Box::new(Served { transaction, reply, merge: MergeId::of(request) }));
+        self.served.insert(key.clone(), Box::new(Served { transaction, reply, merge }));
         self.watch_served(key);
     }
 
-    fn is_merged(&self, request: &Request) -> bool {
-        let merge = MergeId::of(request);
-        request.to.tag().is_none() && request.method != Method::Cancel && self.served.values().any(|served| served.merge == merge)
+    /// Forgets a request.
+    pub(super) fn forget_request(&mut self, key: &TransactionKey) {
+        if let Some(merge) = self.served.remove(key).and_then(|served| served.merge) {
+            self.merges.remove(&merge);
+        }
     }
 
     /// `Err` is the answer the request gets; after `Ok` it has one, or the application will give it.
@@ -231,13 +238,15 @@ impl Endpoint {
 }
 
 impl MergeId {
-    fn of(request: &Request) -> MergeId {
-        MergeId {
-            method: request.method,
+    /// None for one within a dialog, and for a CANCEL, which has the numbers of what it cancels.
+    fn of(request: &Request) -> Option<MergeId> {
+        let is_first = request.to.tag().is_none() && request.method != Method::Cancel;
+        is_first.then(|| MergeId {
+            method: request.method.to_string(),
             from_tag: request.from.tag().map(str::to_owned),
             call_id: request.call_id.clone(),
             cseq: request.cseq.number,
-        }
+        })
     }
 }
 
