@@ -55,8 +55,8 @@ impl Light {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let is_lit = match self.pattern {
             Pattern::Steady => true,
-            Pattern::Slow => ms / SLOW_MS % 2 == 0,
-            Pattern::Fast => ms / FAST_MS % 2 == 0,
+            Pattern::Slow => (ms / SLOW_MS).is_multiple_of(2),
+            Pattern::Fast => (ms / FAST_MS).is_multiple_of(2),
             Pattern::Code(times) => {
                 let (flashes, each) = (u64::from(times), FLASH_MS + BETWEEN_MS);
                 let within = ms % (flashes * each + PAUSE_MS);

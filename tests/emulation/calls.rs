@@ -67,6 +67,8 @@ fn twenty_calls(machine: &mut Machine, random: &mut fastrand::Rng) {
     for call in &calls {
         let finished = arrived.iter().find(|finished| finished.id == call.id).unwrap_or_else(|| panic!("{} is missing", call.id));
         assert!(!finished.is_damaged, "{}", call.id);
+        let age_us = nearend::clock::Now::read().wall.0 - finished.start_us;
+        assert!((0..900_000_000).contains(&age_us), "{}: the box's clock is another than ours: {age_us} us", call.id);
         for (sent, (kept, _)) in call.sent(machine).iter().zip(&finished.channels) {
             let found = pieces(sent, kept).unwrap_or_else(|why| panic!("{}: {why}", call.id));
             sent_samples += sent.len();

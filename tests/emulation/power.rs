@@ -77,8 +77,8 @@ fn round(machine: &mut Machine, random: &mut fastrand::Rng, report: &mut Report,
     let mut long: Vec<Call> = Vec::new();
     let mut short: Vec<Call> = Vec::new();
     // How long a start takes here is known from the one before.
-    let usual_ms = report.away_ms.last().copied().unwrap_or(120_000);
-    let length = Duration::from_millis(u64::try_from(i64::from(until - first) * (usual_ms * 3 / 2 + 20_000) + 20_000).unwrap());
+    let usual_ms = report.away_ms.last().copied().unwrap_or(60_000);
+    let length = Duration::from_millis(u64::try_from(i64::from(until - first) * (usual_ms * 5 / 4 + 15_000) + 20_000).unwrap());
     for no in 0..4 {
         long.push(Call::place(machine, &format!("long-{first}-{no}"), length, random));
     }
