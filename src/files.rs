@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-pub use self::system::System;
+pub use self::system::{System, replace};
 
 /// What is asked of a file system. Nothing of it is durable before it is synced: a file's content by [`NewFile::sync`], its
 /// name (a new, another or a removed one) by [`FileSystem::sync_folder`] on the folder it is in.

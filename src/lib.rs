@@ -29,6 +29,7 @@
 //! | [`panel`] | the box's lights and button: a side door | a process of its own |
 //! | [`update`] | a new system for the box: a side door | a command |
 //! | [`events`] | tells the data centre over MQTT what happens: a side door | events |
+//! | [`access`] | who may do what over HTTP, and the log of who did: a side door | main |
 //! | [`web`] | status page, health, metrics: a side door | main |
 //! | [`msr`] | the other end: a simulated media server, for tests, the demo and installers | its own |
 //!
@@ -38,6 +39,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod assurance;
 pub mod clock;
 pub mod config;

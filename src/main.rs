@@ -40,6 +40,8 @@ enum Command {
     Tone(cmd::tone::Arguments),
     /// Check a switch's own list of calls against the recordings: missing, late, short, one-sided, silent
     Reconcile(cmd::reconcile::Arguments),
+    /// Check the log of who did what over HTTP
+    Audit(cmd::audit::Arguments),
     /// Fetch, install and start a new system, on a box that was made by scripts/image
     Update(cmd::update::Arguments),
     /// Explain which rule counts for a call
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Recordings(arguments) => cmd::recordings::run(&arguments),
         Command::Tone(arguments) => cmd::tone::run(&arguments),
         Command::Reconcile(arguments) => cmd::reconcile::run(&arguments),
+        Command::Audit(arguments) => cmd::audit::run(&arguments),
         Command::Update(arguments) => cmd::update::run(&arguments),
         Command::Rules(arguments) => cmd::rules::run(&arguments),
         Command::Geo(arguments) => cmd::geo::run(&arguments),

@@ -11,14 +11,15 @@ use std::path::Path;
 
 /// What a station may use beside itself, `model` and the standard library's pure parts. Data flows to the right in
 /// src/lib.rs; a station that is not named here may use no other.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("config", &["rules", "tones"]), // reads rules, and says where one stands that cannot match or names no preset of a tone
     ("session", &["sip"]),           // reads SIP requests and SDP as an offer of legs
     ("recording", &["session"]),     // takes what a session offers
     ("forward", &["files"]),         // writes as finish does
     ("finish", &["files"]),
     ("events", &["files"]),
-    ("web", &["host"]), // shows what the machine is like
+    ("access", &["files"]),
+    ("web", &["access", "files", "host"]), // asks who it is, keeps its certificate, shows what the machine is like
 ];
 
 /// Files and folders directly under src/ that are no stations: they join, or are joined by, everything.
@@ -47,7 +48,7 @@ const OUTSIDE: [(&str, &str); 18] = [
 ];
 
 /// Crates that have one place.
-const ONLY_IN: [(&str, &[&str]); 15] = [
+const ONLY_IN: [(&str, &[&str]); 18] = [
     ("rumqttc", &["events/driver/connection.rs"]),
     ("http_auth", &["forward/target/login.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
@@ -55,7 +56,10 @@ const ONLY_IN: [(&str, &[&str]); 15] = [
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
     ("rppal", &["panel/driver/"]),
-    ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs"]),
+    ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs", "access/driver.rs"]),
+    ("argon2", &["access/password.rs"]),
+    ("hyper", &["web/driver/serving.rs"]),
+    ("rcgen", &["web/driver/tls.rs"]),
     ("age", &["finish/seal.rs", "config/tenant.rs"]),
     ("opus", &["finish/ogg_opus.rs", "finish/opus_reader.rs"]),
     ("rsip", &["sip/"]),

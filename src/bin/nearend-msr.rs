@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use nearend::model::block::Law;
+use nearend::model::dialog::Transport;
 use nearend::msr::audio::Audio;
 use nearend::msr::digits::Digits;
 use nearend::msr::impair::Impairments;
-use nearend::msr::options::{Mode, Options, Pause, SecondLeg, Target, Transport};
+use nearend::msr::options::{Mode, Options, Pause, SecondLeg, Target, Tls};
 use nearend::msr::switch::player::Pace;
 use nearend::msr::switch::{self, Script, Settings};
 use nearend::msr::{self, Error, Progress, Summary};
@@ -49,6 +50,15 @@ struct Args {
     /// How SIP is carried
     #[arg(long, value_enum, default_value = "udp")]
     transport: TransportArg,
+    /// The recorder's certificate must be signed by one of these, in PEM (with --transport tls)
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Certificate that the recorder is shown if it asks, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key to it
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Kind of recording session
     #[arg(long, value_enum, default_value = "two-session")]
     mode: ModeArg,
@@ -88,6 +98,9 @@ struct Args {
     /// Make the CallUUIDs of this number and that of the call, so that a simulated switch can name the same calls
     #[arg(long, value_name = "N")]
     call_uuids: Option<u64>,
+    /// Name of the tenant whose calls they are (MSR)
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// When the second session comes, after the first was accepted: TIME or "never" [default: together with the first]
     #[arg(long, value_name = "TIME", value_parser = second_leg)]
     second_leg: Option<SecondLeg>,
@@ -139,6 +152,7 @@ struct Args {
 enum TransportArg {
     Udp,
     Tcp,
+    Tls,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -225,7 +239,9 @@ fn options(args: Args) -> Result<Options, String> {
         transport: match args.transport {
             TransportArg::Udp => Transport::Udp,
             TransportArg::Tcp => Transport::Tcp,
+            TransportArg::Tls => Transport::Tls,
         },
+        tls: Tls { ca_file: args.tls_ca, identity: args.tls_cert.zip(args.tls_key) },
         mode: match args.mode {
             ModeArg::TwoSession => Mode::TwoSession,
             ModeArg::OneSession => Mode::OneSession,
@@ -244,6 +260,7 @@ fn options(args: Args) -> Result<Options, String> {
         seed: args.seed,
         recording_id: args.recording_id,
         call_uuids: args.call_uuids,
+        tenant: args.tenant,
         second_leg: args.second_leg.unwrap_or_default(),
         vanish: args.vanish,
         delayed_offer: args.delayed_offer,

@@ -77,7 +77,10 @@ fn demo(arguments: &Arguments) -> Result<(), String> {
 /// Places the call and waits for what must come of it.
 fn show(arguments: &Arguments, dir: &Path, listening: &Listening, servers: &mut Servers) -> Result<(), String> {
     let sip = listening.sip.first().ok_or("the box listens nowhere")?.address;
-    println!("The box listens for SIP at {sip}. Its status page: http://{}/", listening.web);
+    println!("The box listens for SIP at {sip}. Its status page: {}", listening.page());
+    if let Some(code) = &listening.first_use {
+        println!("The page asks for the code of the first use: {code}");
+    }
     println!("A simulated media server places a call of {} seconds, in which two people speak …", arguments.seconds);
     let id = place_call(sip, Duration::from_secs(arguments.seconds))?;
     let folder = arrived(dir, &dir.join("data-centre"), &id)?;
@@ -92,8 +95,8 @@ fn show(arguments: &Arguments, dir: &Path, listening: &Listening, servers: &mut 
     }
     if !arguments.once {
         println!(
-            "The box goes on. Look at http://{}/, place more calls with `nearend-msr --to sip:{sip}`, end with Ctrl-C.",
-            listening.web
+            "The box goes on. Look at {}, place more calls with `nearend-msr --to sip:{sip}`, end with Ctrl-C.",
+            listening.page()
         );
         wait_for_interrupt()?;
     }

@@ -1,5 +1,6 @@
 //! The subcommands. Each gives the exit code: 0 done, 1 failed, 2 wrong usage or configuration.
 
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod geo;

@@ -59,5 +59,11 @@ async fn reload(path: PathBuf, mut hangup: Signal, reloads: mpsc::Sender<config:
 fn announce(listening: &Listening) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]); // without systemd there is nobody to tell
     let sip: Vec<String> = listening.sip.iter().map(ToString::to_string).collect();
-    tracing::info!(sip = %sip.join(" "), web = %format_args!("http://{}/", listening.web), "ready");
+    tracing::info!(sip = %sip.join(" "), web = %listening.page(), "ready");
+    if let Some(code) = &listening.first_use {
+        tracing::warn!(
+            "nobody may use the page yet: open {} and make the first administrator with the code {code}",
+            listening.page()
+        );
+    }
 }

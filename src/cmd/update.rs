@@ -1,7 +1,6 @@
 //! `nearend update`: fetches, installs and starts a new system for the box.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use nearend::clock::Now;
-use nearend::config;
+use nearend::config::{self, Config};
 use nearend::update::{self, Waiting, driver};
 
 #[derive(Args)]
@@ -23,7 +22,7 @@ pub(crate) struct Arguments {
     /// Install only; the new system runs after the next start
     #[arg(long, conflicts_with = "at")]
     no_start: bool,
-    /// The configuration file, which says where the daemon tells how many calls it has
+    /// The configuration file, which says at which ports audio arrives
     #[arg(long, value_name = "FILE", default_value = "/etc/nearend/nearend.toml")]
     config: PathBuf,
     /// Where a download and what is known of slots are kept
@@ -47,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 
 fn update(arguments: &Arguments) -> io::Result<()> {
     let at = arguments.at.as_deref().map(|at| update::next(Now::read().wall, at)).transpose().map_err(io::Error::other)?;
-    let web = web_address(&arguments.config)?;
+    let ports = configuration(&arguments.config)?.rtp.ports;
     let is_remote = ["http://", "https://"].iter().any(|scheme| arguments.bundle.starts_with(scheme));
     let bundle = if is_remote {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -65,11 +64,11 @@ fn update(arguments: &Arguments) -> io::Result<()> {
     if arguments.no_start {
         return Ok(());
     }
-    let mut waiting = Waiting::new(Now::read().mono, at);
+    let mut waiting = Waiting::new(at);
     println!("it is started when no call is up");
     loop {
         let now = Now::read();
-        if waiting.look(now.mono, now.wall, driver::calls(web)) {
+        if waiting.look(now.mono, now.wall, driver::sockets(ports.low..=ports.high)?) {
             println!("starting slot {slot}");
             return driver::start_anew();
         }
@@ -77,15 +76,10 @@ fn update(arguments: &Arguments) -> io::Result<()> {
     }
 }
 
-/// Where the daemon serves HTTP, seen from the box itself.
-fn web_address(path: &Path) -> io::Result<SocketAddr> {
+fn configuration(path: &Path) -> io::Result<Config> {
     let loaded = config::load(path).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         io::Error::other(errors.join("\n"))
     })?;
-    let mut address = loaded.config.web.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) });
-    }
-    Ok(address)
+    Ok(loaded.config)
 }

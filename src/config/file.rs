@@ -18,6 +18,7 @@ use super::tenant::Recipient;
 use super::tone::Audiosrc;
 use super::value::{Listen, Network, PortRange, Size, Source, Text};
 use super::wan::{Addressing, BrokerUrl, Kind, Policy, Priority, Rate, Secret, Url, Window, Zone};
+use super::web::PageTls;
 use crate::model::{AudioFormat, ToneDemand};
 use crate::tones::presets::Preset;
 
@@ -183,6 +184,9 @@ pub(super) struct Control {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Web {
     pub(super) listen: Key<SocketAddr>,
+    pub(super) tls: Key<PageTls>,
+    pub(super) cert_file: Key<Secret>,
+    pub(super) key_file: Key<Secret>,
 }
 
 /// The tables of which there is one, and those that may come several times and so are written `[[table]]`.

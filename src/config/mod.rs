@@ -25,6 +25,7 @@ mod tone;
 mod typed;
 pub mod value;
 pub mod wan;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -41,3 +42,4 @@ pub use typed::{
 };
 pub use value::{Listen, Network, PortRange, Source};
 pub use wan::{Addressing, BrokerUrl, Policy, Priority, Rate, Secret, Url, Window, Zone};
+pub use web::PageTls;

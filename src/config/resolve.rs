@@ -13,14 +13,15 @@ use super::events::events;
 use super::file::{self, File, Key};
 use super::targets::{forward, targets};
 use super::tone;
-use super::typed::{Config, Control, Loaded, Rtp, Sip, SipTls, Site, Spool, Tenant, Web};
+use super::typed::{Config, Control, Loaded, Rtp, Sip, SipTls, Site, Spool, Tenant};
 use super::value::{Listen, Network, PortRange, Source, Text, Value};
+use super::web::web;
 use crate::model::dialog::Transport;
 use crate::model::{AudioFormat, SwitchId, TenantId};
 
 const DATA_DIR: &str = "/var/lib/nearend";
 const SIP_PORT: u16 = 5060; // RFC 3261 §19.1.2
-const WEB_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(super) const WEB_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const MAX_RECORDINGS: u32 = 500;
 /// Two parties, one stream each.
 const STREAMS_PER_RECORDING: u32 = 2;
@@ -95,7 +96,7 @@ pub(super) fn resolve(text: &str, findings: &mut Findings) -> (Config, Vec<Direc
         control: services(&file.control, findings),
         forward: forward(&file.forward, findings),
         events: events(&file.events, findings),
-        web: Web { listen: given(&file.web.listen).unwrap_or(WEB_LISTEN) },
+        web: web(&file.web, findings),
         site,
         rtp,
     };
@@ -356,7 +357,6 @@ fn check_sockets(file: &File, findings: &mut Findings) {
         }
     }
     check_ports(file, &wanted, findings);
-    check_page(file, findings);
     if let Some(list) = file.sip.listen.as_ref().filter(|list| list.get_ref().is_empty()) {
         let message = "is empty, so that no call could arrive; expected an entry such as \"udp:0.0.0.0:5060\"";
         findings.error(list.span(), "[sip] listen", message);
@@ -397,14 +397,6 @@ fn check_ports(file: &File, wanted: &[Wanted], findings: &mut Findings) {
         let message =
             format!("\"{range}\" includes port {} of {}; expected ranges that do not meet", sip.listen.address.port(), sip.key);
         findings.error(ports.span(), "[rtp] ports", message);
-    }
-}
-
-fn check_page(file: &File, findings: &mut Findings) {
-    if let Some(listen) = file.web.listen.as_ref().filter(|listen| !listen.get_ref().0.ip().is_loopback()) {
-        let message = "is not a loopback address, and the page of this version has no login: whoever reaches it reads which \
-                       calls are recorded";
-        findings.warning(listen.span(), "[web] listen", message);
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::model::AudioFormat;
 
-use super::{Config, Diagnostic, Loaded, Place, Source, load, parse};
+use super::{Config, Diagnostic, Loaded, PageTls, Place, Source, load, parse};
 
 const SMALL: &str = include_str!("../../docs/examples/small.toml");
 const FULL: &str = include_str!("../../docs/examples/full.toml");
@@ -40,7 +40,7 @@ fn an_empty_file_records_every_call_to_the_own_disk() {
     assert_eq!(warnings, []);
     assert_eq!(config.site.data_dir.to_str(), Some("/var/lib/nearend"));
     assert_eq!(config.spool.path.to_str(), Some("/var/lib/nearend/spool"));
-    assert_eq!(config.web.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.web.listen.to_string().as_str(), config.web.tls), ("127.0.0.1:8080", PageTls::None));
     let listen: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060", "udp:[::]:5060", "tcp:[::]:5060"]);
     assert_eq!(config.tenants.iter().map(|t| t.id.to_string()).collect::<Vec<_>>(), ["default"]);
@@ -202,6 +202,17 @@ fn sockets_must_not_meet() {
 }
 
 #[test]
+fn tls_needs_a_certificate_and_a_listener() {
+    let tls = "listen = [\"tls:0.0.0.0:5061\"]\n";
+    assert!(error(&format!("[sip]\n{tls}")).contains(":2:11: [sip] listen: TLS needs cert_file and key_file"));
+    let files = "cert_file = \"/etc/nearend/sip.crt\"\nkey_file = \"credential:sip.key\"\n";
+    assert!(error(&format!("[sip]\n{files}")).contains(":2:13: [sip]: nothing listens for TLS"));
+    assert!(config(&format!("[sip]\n{tls}{files}")).sip.tls.is_some());
+    let twice = error(&format!("[sip]\nlisten = [\"tcp:0.0.0.0:5060\", \"tls:0.0.0.0:5060\"]\n{files}"));
+    assert!(twice.contains("tls:0.0.0.0:5060 overlaps tcp:0.0.0.0:5060"), "{twice}");
+}
+
+#[test]
 fn ports_must_suffice_for_the_recordings() {
     let message = error("[sip]\nmax_recordings = 11\n[rtp]\nports = \"20000-20039\"");
     assert!(
@@ -229,10 +240,13 @@ fn lists_and_limits_have_sense() {
 
 #[test]
 fn a_page_for_everybody_and_a_target_on_the_same_disk_are_warned_of() {
-    let text = "[web]\nlisten = \"0.0.0.0:8080\"\n[[target]]\nname = \"dc\"\nkind = \"dir\"\npath = \"/var/lib/nearend/out\"";
+    let text = "[web]\nlisten = \"0.0.0.0:8080\"\ntls = \"none\"\n[[target]]\nname = \"dc\"\nkind = \"dir\"\npath = \"/var/lib/nearend/out\"";
     let warnings: Vec<String> = loaded(text).warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings[0].starts_with("nearend.toml:2:10: warning: [web] listen: is not a loopback address"), "{warnings:#?}");
-    assert!(warnings[1].starts_with("nearend.toml:6:8: warning: [[target]] path: is within [site] data_dir"), "{warnings:#?}");
+    assert!(
+        warnings[0].starts_with("nearend.toml:3:7: warning: [web] tls: leaves passwords and calls readable"),
+        "{warnings:#?}"
+    );
+    assert!(warnings[1].starts_with("nearend.toml:7:8: warning: [[target]] path: is within [site] data_dir"), "{warnings:#?}");
 }
 
 #[test]
@@ -421,4 +435,20 @@ fn rates_and_windows_are_told_with_their_place() {
     );
     assert!(all[2].contains(":7:12: [[tenant]] priority"), "{all:#?}");
     assert!(all[3].contains(":8:9: [[tenant]] share: is no share"), "{all:#?}");
+}
+
+#[test]
+fn the_page_is_encrypted_wherever_others_can_reach_it() {
+    assert_eq!(config("[web]\nlisten = \"0.0.0.0:8443\"").web.tls, PageTls::Generated);
+    let own = config("[web]\nlisten = \"0.0.0.0:8443\"\ncert_file = \"/etc/c.pem\"\nkey_file = \"credential:k\"").web;
+    assert_eq!((own.tls, own.key_file.map(|key| key.to_string())), (PageTls::Own, Some("credential:k".into())));
+    assert_eq!(config("[web]\ntls = \"generated\"").web.tls, PageTls::Generated);
+    for (text, fault) in [
+        ("[web]\ntls = \"own\"", "2:7: [web]: has no certificate"),
+        ("[web]\ncert_file = \"/etc/c.pem\"", "2:13: [web]: has no certificate"),
+        ("[web]\ntls = \"none\"\ncert_file = \"/c\"\nkey_file = \"/k\"", "2:7: [web] tls: does not go with"),
+        ("[web]\ntls = \"yes\"", "expected \"generated\", \"own\" or \"none\""),
+    ] {
+        assert!(error(text).contains(fault), "{text}: {}", error(text));
+    }
 }

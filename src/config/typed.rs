@@ -15,6 +15,7 @@ use super::tenant::Recipient;
 use super::tone::Tone;
 use super::value::{Listen, Network, PortRange, Source, show_duration, show_duration_or_none, show_size, show_size_or_none};
 use super::wan::{Addressing, BrokerUrl, Policy, Priority, Rate, Secret, Url, Window, Zone};
+use super::web::PageTls;
 use crate::model::{AudioFormat, DnRange, DnType, SwitchId, TenantId};
 use crate::rules::{Calendar, Rule};
 
@@ -394,6 +395,14 @@ pub struct Control {
 pub struct Web {
     /// Address and port of the page, the API and the metrics.
     pub listen: SocketAddr,
+    /// How that is encrypted.
+    pub tls: PageTls,
+    /// The certificate and those that it is signed by, as PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<Secret>,
+    /// Its key, as PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<Secret>,
 }
 
 /// A file that can be used.

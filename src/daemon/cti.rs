@@ -51,6 +51,7 @@ impl Daemon {
                 let _ = answer.send(running.map(RecordingView::from).collect()); // who asked may have gone
             }
             Ask::Call(ask) => self.on_call_asked(now, ask),
+            Ask::Recorded(ask) => self.on_recorded_asked(ask),
             Ask::Recording(ask) => self.on_recording_asked(ask),
             Ask::Explain(explain::Ask { about, pairs, answer }) => {
                 let said = match about {
@@ -69,7 +70,9 @@ impl Daemon {
             Asked::Stop => Wish::Stop,
         };
         let limit = if let Asked::Pause { limit } = ask.asked { limit } else { None };
-        let done = self.calls.by_id(&ask.id).filter(|no| self.obey(now, *no, wish, limit));
+        let meant =
+            self.calls.recordings().find(|call| *call.id.0 == *ask.id && ask.scope.sees(&call.tenant.0)).map(|call| call.no);
+        let done = meant.filter(|no| self.obey(now, *no, wish, limit));
         if let Some(no) = done {
             self.cti.tell(Command::Asked(no, wish));
         }

@@ -21,6 +21,8 @@
 //! | `cti` | what the switch's side knows -> recordings |
 //! | `pipeline` | descriptions -> spool -> finish -> forward -> released |
 //! | `keeping` | what leaves the box again, and when |
+//! | `page` | the server of page and API, and who may use it |
+//! | `recorded` | recordings and their audio, for the API |
 //! | `telling` | what the data centre is told over MQTT |
 //! | `publish` | the state of the box for page and metrics; whether calls are taken |
 //! | `wan` | what the forwarder goes by |
@@ -30,8 +32,10 @@ mod centre;
 mod cti;
 mod judging;
 mod keeping;
+mod page;
 mod pipeline;
 mod publish;
+mod recorded;
 mod signalling;
 mod telling;
 mod wan;
@@ -46,6 +50,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::access::Access;
 use crate::clock::{JumpWatch, Now};
 use crate::config::{self, Config, Listen, Loaded, Source};
 use crate::cti::Cti;
@@ -67,6 +72,10 @@ pub struct Listening {
     pub sip: Vec<Listener>,
     /// The status page.
     pub web: SocketAddr,
+    /// Whether that is encrypted.
+    pub tls: bool,
+    /// The code that makes the first administrator; none: there is one.
+    pub first_use: Option<String>,
 }
 
 /// Why the daemon could not start, or had to stop.
@@ -90,10 +99,18 @@ pub enum Error {
     #[error(transparent)]
     SipTls(#[from] sip::driver::tls::TlsError),
     /// The page's listener could not be opened.
-    #[error("[web] listen {address}: {source}; is another program listening there?")]
+    #[error("[web] listen {address}: {source}")]
     Web {
         /// Where.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Accounts and audit log could not be opened.
+    #[error("{dir}: {source}; let the daemon's user read and write there", dir = .dir.display())]
+    Access {
+        /// Where they stand.
+        dir: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -108,6 +125,13 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl Listening {
+    /// What to type into a browser.
+    pub fn page(&self) -> String {
+        format!("{}://{}/", if self.tls { "https" } else { "http" }, self.web)
+    }
 }
 
 /// Runs until `stop` is done and every call is safe. `ready` is called once calls are taken. What comes through `reloads` was
@@ -163,6 +187,7 @@ struct Daemon {
     forwarder: Forwarder,
     forward_events: mpsc::Receiver<forward::Event>,
     web: SocketAddr,
+    access: Access,
     status: watch::Sender<Status>,
     ledger: publish::Ledger,
     keeper: keeping::Keeper,
@@ -203,7 +228,8 @@ impl Daemon {
         let teller = telling::Teller::start(&config).map_err(Error::Runtime)?;
         let (asks, asked) = mpsc::channel(QUEUE);
         let (status, watched) = watch::channel(Status::default());
-        let web = start_web(&config, watched, asks).await?;
+        let access = page::open_access(&config)?;
+        let web = page::start(&config, watched, asks, access.clone()).await?;
         let tone_source =
             config.tone.audiosrc.as_ref().map(|uri| tones::driver::watch_over(uri.0.clone(), config.site.data_dir.join("tones")));
         let tone_sidecar = tones::driver::sidecar::watch_over(config.tone.sidecar.clone());
@@ -229,6 +255,7 @@ impl Daemon {
             forwarder,
             forward_events,
             web,
+            access,
             status,
             keeper: keeping::Keeper::new(),
             clock: JumpWatch::new(started),
@@ -254,7 +281,8 @@ impl Daemon {
 
 impl Daemon {
     fn listening(&self) -> Listening {
-        Listening { sip: self.sip.listeners().to_vec(), web: self.web }
+        let tls = self.config.web.tls != config::PageTls::None;
+        Listening { sip: self.sip.listeners().to_vec(), web: self.web, tls, first_use: self.access.first_use() }
     }
 
     /// Serves until `stop`, then closes all streams and goes on until nothing is left to be written. Nobody is told: the
@@ -442,21 +470,6 @@ pub fn making(tenant: &config::Tenant) -> finish::Making {
 /// Who listens for recording tones.
 pub fn tone_policy(config: &Config) -> tones::proof::Policy {
     tones::proof::Policy { preset: config.tone.preset, demand: config.tone.demand }
-}
-
-async fn start_web(
-    config: &Config,
-    status: watch::Receiver<Status>,
-    asks: mpsc::Sender<web::driver::Ask>,
-) -> Result<SocketAddr, Error> {
-    let address = config.web.listen;
-    let (bound, work) = web::driver::serve(address, status, asks).await.map_err(|source| Error::Web { address, source })?;
-    tokio::spawn(async move {
-        if let Err(error) = work.await {
-            tracing::error!("the status page has stopped: {error}; calls go on being recorded");
-        }
-    });
-    Ok(bound)
 }
 
 fn recording_config(config: &Config) -> recording::Config {

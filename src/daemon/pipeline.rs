@@ -209,17 +209,17 @@ impl Daemon {
 
     /// Somebody asks over HTTP for a recording that waits to be delivered: to go first, or to be tried again.
     pub(super) fn on_recording_asked(&mut self, ask: recordings::Ask) {
-        let outcome = self.ask_forwarder(&ask.id, ask.wish);
+        let outcome = self.ask_forwarder(&ask);
         let _ = ask.answer.send(outcome); // who asked may have gone
     }
 
-    fn ask_forwarder(&mut self, id: &str, wish: Wish) -> Result<(), Refusal> {
-        let known = self.reader.find(&RecordingId(id.into())).map_err(|error| Refusal::Later(error.to_string()))?;
-        let recording = known.ok_or(Refusal::Unknown)?;
+    fn ask_forwarder(&mut self, ask: &recordings::Ask) -> Result<(), Refusal> {
+        let known = self.reader.find(&RecordingId(ask.id.as_str().into())).map_err(|error| Refusal::Later(error.to_string()))?;
+        let recording = known.filter(|recording| ask.scope.sees(&recording.tenant.0)).ok_or(Refusal::Unknown)?;
         if recording.stage != Stage::Finished {
             return Err(Refusal::NotWaiting(recording.stage));
         }
-        match wish {
+        match ask.wish {
             Wish::First => {
                 self.forwarder.mark(recording.no);
                 self.amend(recording.no, &recording.id, |recording| recording.immediate = true);
@@ -229,7 +229,7 @@ impl Daemon {
                 self.amend(recording.no, &recording.id, |recording| recording.set_aside.clear());
             }
         }
-        tracing::info!(recording = %recording.id, ?wish, "asked over HTTP");
+        tracing::info!(recording = %recording.id, wish = ?ask.wish, "asked over HTTP");
         Ok(())
     }
 }

@@ -10,13 +10,13 @@ use crate::clock::Now;
 use crate::cti::LinkState;
 use crate::cti::link::Counters;
 use crate::model::recording::SetAside;
-use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, Stage, StreamKey, StreamReport};
+use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, Stage, StreamKey, StreamReport, TenantId};
 use crate::panel::Word;
 use crate::sip::Availability;
 use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
 use crate::web::alarms::Severity;
-use crate::web::status::{Aside, Assurance, Disk, Medium, TServer, Target, ToneSidecar, ToneSource, Totals};
+use crate::web::status::{Aside, Assurance, Disk, Medium, SHOWN, TServer, Target, ToneSidecar, ToneSource, Totals};
 use crate::web::view::RecordingView;
 use crate::web::{self, Status};
 
@@ -26,8 +26,8 @@ use super::signalling::RETRY_AFTER_S;
 /// Recordings that are set aside that the page shows; `nearend recordings ls --set-aside` lists all.
 const ASIDE: usize = 100;
 
-/// Ended recordings that the page shows.
-pub(super) const RECENT: usize = 20;
+/// Ended recordings that are remembered to be shown; of each tenant the page shows fewer.
+pub(super) const RECENT: usize = 100;
 
 /// The spool's thread turns at least every 5 s, the media thread four times a second. What does not for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(15);
@@ -65,7 +65,7 @@ pub(super) struct Ledger {
     targets: BTreeMap<String, Target>,
     waiting: BTreeSet<RecordingNo>,
     /// Recordings that a target will not take, the newest of them.
-    aside: BTreeMap<RecordingNo, (RecordingId, Vec<SetAside>)>,
+    aside: BTreeMap<RecordingNo, (RecordingId, TenantId, Vec<SetAside>)>,
     recent: VecDeque<(RecordingNo, RecordingView)>,
     /// The latest counters of each open stream; those of closed ones are in the totals.
     open_streams: BTreeMap<StreamKey, LegCounters>,
@@ -98,7 +98,7 @@ impl Ledger {
         }
         self.aside.remove(&recording.no);
         if recording.stage == Stage::Finished && !recording.set_aside.is_empty() {
-            self.aside.insert(recording.no, (recording.id.clone(), recording.set_aside.clone()));
+            self.aside.insert(recording.no, (recording.id.clone(), recording.tenant.clone(), recording.set_aside.clone()));
             while self.aside.len() > ASIDE {
                 self.aside.pop_first();
             }
@@ -181,7 +181,7 @@ impl Daemon {
             (target.waiting, target.waiting_bytes) = (standing.waiting, standing.waiting_bytes);
             target.set_aside = standing.set_aside;
         }
-        let calls = self.calls.recordings().filter(|call| call.ended.is_none()).take(RECENT);
+        let calls = some_of_each_tenant(self.calls.recordings().filter(|call| call.ended.is_none()));
         let host = self.host.borrow().clone();
         let tone_sidecar = tone_sidecar(&self.tone_sidecar.borrow());
         let mut status = Status {
@@ -193,7 +193,7 @@ impl Daemon {
             running: self.calls.running(),
             waiting: self.ledger.waiting.len(),
             alarms: Vec::new(),
-            calls: calls.map(RecordingView::from).collect(),
+            calls,
             recent: self.ledger.recent.iter().map(|(_, view)| view.clone()).collect(),
             host,
             history: Arc::clone(&self.history),
@@ -201,6 +201,7 @@ impl Daemon {
             tone_sidecar,
             assurance: self.assurance(),
             aside: self.ledger.aside.values().rev().cloned().flat_map(aside).collect(),
+            web_refused: self.access.refused(),
             totals: self.totals(),
             disk: self.disk(),
             targets: self.ledger.targets.clone(),
@@ -296,8 +297,25 @@ fn word(status: &Status) -> Word {
     }
 }
 
-fn aside((recording, targets): (RecordingId, Vec<SetAside>)) -> impl Iterator<Item = Aside> {
-    let aside = move |SetAside { target, time, why }| Aside { recording: recording.to_string(), target, since: time, why };
+/// So many that each of their tenants has its page full.
+fn some_of_each_tenant<'a>(calls: impl Iterator<Item = &'a Recording>) -> Vec<RecordingView> {
+    let mut taken: BTreeMap<&TenantId, usize> = BTreeMap::new();
+    let mut is_shown = |call: &'a Recording| {
+        let taken = taken.entry(&call.tenant).or_default();
+        *taken += 1;
+        *taken <= SHOWN
+    };
+    calls.filter(|call| is_shown(call)).map(RecordingView::from).collect()
+}
+
+fn aside((recording, tenant, targets): (RecordingId, TenantId, Vec<SetAside>)) -> impl Iterator<Item = Aside> {
+    let aside = move |SetAside { target, time, why }| Aside {
+        recording: recording.to_string(),
+        tenant: tenant.0.to_string(),
+        target,
+        since: time,
+        why,
+    };
     targets.into_iter().map(aside)
 }
 

@@ -1,12 +1,31 @@
 //! The file systems of this machine, local and mounted ones.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
 
 use super::{FileSystem, NewFile};
+
+/// Gives the file `name` another content, durably: it is there whole or not at all, and never may more people read it than `mode` says.
+///
+/// # Errors
+/// The file is as it was then, or as it should be, but may be as it was after a power cut.
+pub fn replace(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = dir.join(super::temporary_name(name));
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(name))?;
+    System.sync_folder(dir)
+}
 
 /// All that is mounted here.
 #[derive(Clone, Copy, Debug)]

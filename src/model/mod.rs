@@ -2,6 +2,7 @@
 //!
 //! Pure data. A station may use every type here; no type here knows a station.
 
+pub mod access;
 pub mod block;
 pub mod call_facts;
 pub mod conversation;

@@ -18,7 +18,6 @@ use crate::sip::transaction::{ClientTransaction, Due, Heard, Timing};
 use crate::sip::{Method, Request, Response, StatusCode};
 
 use super::message::{Body, Envelope, Remote, Stamp};
-use super::options::Transport;
 use super::sdp::{Description, NoMedia, destinations};
 
 /// What has become of the session.
@@ -334,7 +333,7 @@ impl Dialog {
     }
 
     fn request(&mut self, now: MonoTime, method: Method, stamp: Stamp, bytes: Vec<u8>) {
-        let reliable = self.envelope.transport == Transport::Tcp;
+        let reliable = self.envelope.transport.is_reliable();
         let transaction = ClientTransaction::new(now, Timing::default(), method == Method::Invite, reliable, bytes.clone());
         self.requests.push(Pending { stamp, method, transaction, ack: None });
         self.outgoing.push_back(bytes);

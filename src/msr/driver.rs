@@ -8,25 +8,21 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use fastrand::Rng;
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl::set_timerslack;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::time::TimeSpec;
 use thiserror::Error;
 
 use crate::clock::Now;
-use crate::model::MonoTime;
-use crate::sip::framing::{Frame, PONG, StreamFramer};
-use crate::sip::{Host, Message};
+use crate::sip::Host;
 
-use super::options::{Options, OptionsError, Target, Transport};
+use self::link::SipLink;
+use super::options::{Options, OptionsError, Target};
 use super::rtcp::reported_lost;
 use super::scenario::{Action, Progress, Scenario, SessionNo, Start};
 use super::sender::{CallNo, Output, Sender, StreamNo};
@@ -35,10 +31,6 @@ use super::summary::{Packets, Rtcp, Summary};
 
 /// How often the caller hears of the progress, and can stop the run.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// How long a TCP connection may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// More SIP than this waiting for a peer that does not read is thrown away with its connection.
-const MAX_UNSENT_BYTES: usize = 4 << 20;
 
 /// Why a run could not be made, or not to its end.
 #[derive(Debug, Error)]
@@ -114,7 +106,7 @@ struct Driver {
 impl Driver {
     fn new(options: &Options) -> Result<Driver, Error> {
         let remote = resolve(&options.to, options.local)?;
-        let sip = SipLink::open(remote, options.transport, options.local).map_err(|source| Error::Sip { to: remote, source })?;
+        let sip = SipLink::open(remote, options).map_err(|source| Error::Sip { to: remote, source })?;
         let now = Now::read();
         let ids = Rng::with_seed(RandomState::new().build_hasher().finish());
         let local = sip.local;
@@ -341,166 +333,6 @@ impl Dump {
     }
 }
 
-/// The way to the recorder for SIP.
-struct SipLink {
-    local: SocketAddr,
-    remote: SocketAddr,
-    carrier: Carrier,
-}
-
-enum Carrier {
-    Udp(UdpSocket),
-    Tcp(Connection),
-}
-
-/// A stream that never blocks; none after it broke, until there is something to send.
-struct Connection {
-    stream: Option<TcpStream>,
-    framer: StreamFramer,
-    unsent: Vec<u8>,
-}
-
-impl SipLink {
-    fn open(remote: SocketAddr, transport: Transport, local: Option<IpAddr>) -> io::Result<SipLink> {
-        let any = if remote.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-        // Connecting a datagram socket sends nothing, but tells which of our addresses the recorder would see.
-        let probe = UdpSocket::bind((local.unwrap_or(any), 0))?;
-        probe.connect(remote)?;
-        let ip = probe.local_addr()?.ip();
-        let (carrier, local) = match transport {
-            Transport::Udp => {
-                let socket = UdpSocket::bind((ip, 0))?;
-                socket.set_nonblocking(true)?;
-                let local = socket.local_addr()?;
-                (Carrier::Udp(socket), local)
-            }
-            Transport::Tcp => {
-                let connection = Connection::open(ip, remote)?;
-                let local = connection.stream.as_ref().map_or(Ok((ip, 0).into()), TcpStream::local_addr)?;
-                (Carrier::Tcp(connection), local)
-            }
-        };
-        Ok(SipLink { local, remote, carrier })
-    }
-
-    fn send(&mut self, message: Vec<u8>) {
-        let sent = match &mut self.carrier {
-            Carrier::Udp(socket) => socket.send_to(&message, self.remote).map(drop),
-            Carrier::Tcp(connection) => connection.send(self.local.ip(), self.remote, &message),
-        };
-        if let Err(error) = sent {
-            tracing::warn!(to = %self.remote, %error, "a SIP message was not sent");
-        }
-    }
-
-    /// Everything that has arrived and can be read.
-    fn receive(&mut self) -> Vec<Message> {
-        let arrived = match &mut self.carrier {
-            Carrier::Udp(socket) => datagrams(socket),
-            Carrier::Tcp(connection) => connection.receive(),
-        };
-        let read = |bytes: Vec<u8>| match Message::parse(&bytes) {
-            Ok(message) => Some(message),
-            Err(error) => {
-                tracing::warn!(from = %self.remote, %error, "the recorder sent something that cannot be read");
-                None
-            }
-        };
-        arrived.into_iter().filter_map(read).collect()
-    }
-
-    /// Sleeps until something arrives or `due` has come.
-    fn wait_until(&self, due: Option<MonoTime>) {
-        let left = due.map_or(PROGRESS_EVERY, |due| due.since(Now::read().mono));
-        let wanted = |unsent: bool| if unsent { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
-        let fd = match &self.carrier {
-            Carrier::Udp(socket) => Some(PollFd::new(socket.as_fd(), wanted(false))),
-            Carrier::Tcp(connection) => {
-                connection.stream.as_ref().map(|stream| PollFd::new(stream.as_fd(), wanted(!connection.unsent.is_empty())))
-            }
-        };
-        let mut fds: Vec<_> = fd.into_iter().collect();
-        // Interrupted or refused, the loop looks again at all there is: nothing is lost but a moment.
-        let _ = ppoll(&mut fds, Some(TimeSpec::from(left)), None);
-    }
-}
-
-impl Connection {
-    fn open(ip: IpAddr, remote: SocketAddr) -> io::Result<Connection> {
-        let domain = socket2::Domain::for_address(remote);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-        socket.bind(&SocketAddr::new(ip, 0).into())?;
-        socket.connect_timeout(&remote.into(), CONNECT_WITHIN)?;
-        let stream = TcpStream::from(socket);
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        Ok(Connection { stream: Some(stream), framer: StreamFramer::default(), unsent: Vec::new() })
-    }
-
-    fn send(&mut self, ip: IpAddr, remote: SocketAddr, message: &[u8]) -> io::Result<()> {
-        if self.stream.is_none() {
-            *self = Connection::open(ip, remote)?;
-        }
-        self.unsent.extend_from_slice(message);
-        self.flush();
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Vec<Vec<u8>> {
-        self.flush();
-        let mut messages = Vec::new();
-        let mut chunk = [0; 16_384];
-        while let Some(stream) = &mut self.stream {
-            match stream.read(&mut chunk) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => self.give_up("the recorder closed the connection"),
-                Ok(length) => {
-                    self.framer.push(&chunk[..length]);
-                    while let Some(frame) = self.framer.next_frame() {
-                        match frame {
-                            Frame::Message(message) => messages.push(message),
-                            Frame::Ping => self.unsent.extend_from_slice(PONG),
-                            Frame::Broken { .. } => self.give_up("the recorder sends what is no SIP"),
-                        }
-                    }
-                }
-            }
-        }
-        messages
-    }
-
-    fn flush(&mut self) {
-        while let Some(stream) = self.stream.as_mut().filter(|_| !self.unsent.is_empty()) {
-            match stream.write(&self.unsent) {
-                Ok(length) => drop(self.unsent.drain(..length)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && self.unsent.len() < MAX_UNSENT_BYTES => break,
-                Err(_) => self.give_up("the recorder does not read what it is sent"),
-            }
-        }
-    }
-
-    /// What was under way is lost; the next message opens a new connection.
-    fn give_up(&mut self, why: &str) {
-        tracing::warn!(why, "SIP connection lost");
-        *self = Connection { stream: None, framer: StreamFramer::default(), unsent: Vec::new() };
-    }
-}
-
-fn datagrams(socket: &UdpSocket) -> Vec<Vec<u8>> {
-    let mut datagram = vec![0; 65_536];
-    let mut arrived = Vec::new();
-    loop {
-        match socket.recv_from(&mut datagram) {
-            Ok((length, _)) => arrived.push(datagram[..length].to_vec()),
-            // Reported late from an earlier send: the transaction's timers see to it.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::Interrupted) => {}
-            Err(_) => return arrived,
-        }
-    }
-}
-
 /// An even port and the odd one above it (RFC 3550 §11).
 fn port_pair(ip: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
     let mut last_error = io::Error::from(ErrorKind::AddrInUse);
@@ -542,5 +374,6 @@ fn allow_sockets(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+mod link;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use crate::model::Channel;
 
 use super::message::Envelope;
-use super::options::{Mode, Options, Transport};
+use super::options::{Mode, Options};
 use super::plan::{CallPlan, SessionPlan};
 
 /// The envelope of one session of a call.
 pub fn envelope(options: &Options, plan: &CallPlan, session: &SessionPlan, local: SocketAddr) -> Envelope {
     let to = format!("sip:record={}@{}", plan.recording_id, options.to);
-    let contact_params = if options.transport == Transport::Tcp { ";transport=tcp" } else { "" };
+    let contact_params = options.uri_transport();
     Envelope {
         transport: options.transport,
         local,
@@ -26,19 +26,20 @@ pub fn envelope(options: &Options, plan: &CallPlan, session: &SessionPlan, local
 }
 
 fn uri_params(options: &Options, plan: &CallPlan, session: &SessionPlan) -> String {
+    let tenant = options.tenant.as_deref().unwrap_or("Environment");
     let CallPlan { call_uuid, recorded_dn, other_dn, ani, agent_id, dnis, conn_id, datetime, .. } = plan;
     if options.mode == Mode::OneSession {
-        let transport = if options.transport == Transport::Tcp { ";transport=tcp" } else { "" };
+        let transport = options.uri_transport();
         return format!(
             ";calluuid={call_uuid};dn={recorded_dn};otherdn={other_dn};agentid={agent_id};ani={ani};connid={conn_id}\
-             ;datetime={datetime};dnis={dnis};gvp-tenant-id=[Environment].record;recorddn={recorded_dn};sipsappname=sips_east_1\
+             ;datetime={datetime};dnis={dnis};gvp-tenant-id=[{tenant}].record;recorddn={recorded_dn};sipsappname=sips_east_1\
              ;media-id={call_uuid}{transport}"
         );
     }
     let dn = if session.channels.first() == Some(&Channel::Recorded) { recorded_dn } else { other_dn };
     format!(
         ";calluuid={call_uuid};dn={dn};recordDN={recorded_dn};otherDN={other_dn};ani={ani};dnis={dnis};connid={conn_id}\
-         ;datetime={datetime};gvp-tenant-id=[Environment].record;sipsappname=sips_east_1"
+         ;datetime={datetime};gvp-tenant-id=[{tenant}].record;sipsappname=sips_east_1"
     )
 }
 
@@ -66,7 +67,7 @@ mod tests {
     use fastrand::Rng;
 
     use crate::model::WallTime;
-    use crate::sip::{Message, Request};
+    use crate::sip::{Message, Request, Transport};
 
     use super::super::message::{Body, Stamp};
     use super::*;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::sip::{Headers, HostPort, Method, NameAddr, Request, Response, StatusCode, render};
 
-use super::options::Transport;
+use crate::model::dialog::Transport;
 
 /// What all requests of one dialog have in common.
 #[derive(Clone, Debug)]
@@ -135,7 +135,7 @@ impl Envelope {
     /// Request line to CSeq.
     fn head(&self, method: Method, uri: &str, stamp: &Stamp, to: &str) -> Vec<String> {
         let Stamp { cseq, branch } = stamp;
-        let (transport, local) = (self.transport.name(), self.local);
+        let (transport, local) = (self.transport.via_name(), self.local);
         let mut lines = vec![format!("{method} {uri} SIP/2.0"), format!("Via: SIP/2.0/{transport} {local};branch={branch}")];
         if self.record_route.is_some() {
             let media_server = SocketAddr::new(local.ip(), 7090);

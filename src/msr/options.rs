@@ -9,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::model::block::Law;
+use crate::model::dialog::Transport;
 use crate::sip::{Host, HostPort, Scheme, Uri};
 
 use super::audio::Audio;
@@ -22,6 +23,8 @@ pub struct Options {
     pub to: Target,
     /// How SIP gets there.
     pub transport: Transport,
+    /// Whom it trusts, and what it shows, over TLS.
+    pub tls: Tls,
     /// What kind of recording session.
     pub mode: Mode,
     /// Number of calls.
@@ -44,6 +47,8 @@ pub struct Options {
     pub recording_id: Option<String>,
     /// Number of which the calls' CallUUIDs are made, so that somebody else can name them; none: they are random.
     pub call_uuids: Option<u64>,
+    /// Name of the tenant whose calls they are; none: Genesys's own, `Environment`.
+    pub tenant: Option<String>,
     /// Who speaks; none: made up.
     pub parties: Option<Parties>,
     /// When the second session of [`Mode::TwoSession`] comes.
@@ -89,14 +94,13 @@ pub struct Parties {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target(HostPort);
 
-/// How SIP is carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// One datagram per message, with retransmissions.
-    #[default]
-    Udp,
-    /// One connection for all calls.
-    Tcp,
+/// Certificates of SIP over TLS, all in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The recorder's must be signed by one of these.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate and key that the recorder is shown if it asks.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// The kind of recording session.
@@ -154,11 +158,20 @@ pub enum OptionsError {
 }
 
 impl Options {
+    /// How the transport is named in URIs of ours: not at all where it is the usual one.
+    pub(super) fn uri_transport(&self) -> String {
+        match self.transport {
+            Transport::Udp => String::new(),
+            other => format!(";transport={}", other.name()),
+        }
+    }
+
     /// One two-session call of ten seconds to `to`, over UDP, on a perfect network.
     pub fn new(to: Target) -> Options {
         Options {
             to,
-            transport: Transport::default(),
+            transport: Transport::Udp,
+            tls: Tls::default(),
             mode: Mode::default(),
             calls: 1,
             rate: 10.0,
@@ -170,6 +183,7 @@ impl Options {
             seed: 1,
             recording_id: None,
             call_uuids: None,
+            tenant: None,
             parties: None,
             second_leg: SecondLeg::default(),
             vanish: false,
@@ -277,16 +291,6 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host(), self.port())
-    }
-}
-
-impl Transport {
-    /// As in Via.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        }
     }
 }
 

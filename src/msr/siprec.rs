@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use fastrand::Rng;
 
 use super::message::{Body, Envelope};
-use super::options::{Options, Transport};
+use super::options::Options;
 use super::plan::{CallPlan, SessionPlan, text};
 
 const BOUNDARY: &str = "nearend-msr-boundary";
@@ -14,7 +14,7 @@ const BOUNDARY: &str = "nearend-msr-boundary";
 /// The envelope of a call's session.
 pub fn envelope(options: &Options, session: &SessionPlan, local: SocketAddr) -> Envelope {
     let to = format!("sip:srs@{}", options.to);
-    let contact_params = if options.transport == Transport::Tcp { ";transport=tcp" } else { "" };
+    let contact_params = options.uri_transport();
     Envelope {
         transport: options.transport,
         local,

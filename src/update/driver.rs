@@ -1,9 +1,9 @@
-//! Fetches a bundle, has RAUC install it, and looks how many calls are up. A power cut at any moment leaves the running system as it is: what
+//! Fetches a bundle, has RAUC install it, and looks whether calls are up. A power cut at any moment leaves the running system as it is: what
 //! is here of a download is gone on with, and RAUC makes the other slot the next one only when all of it is written.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,9 +15,6 @@ const MOST_FAILURES: u32 = 100;
 
 /// A connection on which nothing comes for so long is given up.
 const STALLS_AFTER: Duration = Duration::from_secs(60);
-
-/// A longer answer of the daemon's is not read.
-const MOST_METRICS_BYTES: u64 = 4 << 20;
 
 /// Fetches `url` into a file in `folder`; what an interrupted call has left of it there is gone on with.
 ///
@@ -147,16 +144,17 @@ fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// How many calls the daemon has that serves HTTP there; none: it does not say.
-pub fn calls(web: SocketAddr) -> Option<u64> {
-    let wait = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&web, wait).ok()?;
-    stream.set_read_timeout(Some(wait)).ok()?;
-    stream.set_write_timeout(Some(wait)).ok()?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.take(MOST_METRICS_BYTES).read_to_string(&mut answer).ok()?;
-    answer.lines().find_map(|line| line.strip_prefix("nearend_recordings_running ")?.trim().parse().ok())
+/// How many sockets are open for audio.
+///
+/// # Errors
+/// The kernel's lists cannot be read.
+pub fn sockets(ports: RangeInclusive<u16>) -> io::Result<usize> {
+    let lists = ["/proc/net/udp", "/proc/net/udp6"].map(fs::read_to_string);
+    lists.into_iter().try_fold(0, |sum, list| match list {
+        Ok(list) => Ok(sum + super::sockets(&list, ports.clone())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(sum), // a kernel without IPv6
+        Err(error) => Err(error),
+    })
 }
 
 /// Starts the machine anew.

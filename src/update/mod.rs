@@ -1,15 +1,16 @@
 //! Station `update`: a new system for the slot that does not run: fetched over a bad link, installed by RAUC, started when nobody calls. A
 //! command of its own; the daemon knows nothing of it.
 //!
-//! In: where the bundle is, what is on the disk of it, how many calls are up. Out: what to ask the server for, when to start anew.
+//! In: where the bundle is, what is on the disk of it, whether audio comes in. Out: what to ask the server for, when to start anew.
 //!
 //! | file | responsible for |
 //! |---|---|
 //! | here | what is asked for to go on with a download (RFC 9110 §14); when the box may start anew |
-//! | [`driver`] | HTTP, files, RAUC, the metrics of the daemon |
+//! | [`driver`] | HTTP, files, RAUC, the kernel's list of sockets |
 //!
 //! What becomes of a new system that does not work is decided by boot loader and `board/rootfs/usr/lib/nearend/health`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::model::{MonoTime, WallTime};
@@ -18,9 +19,6 @@ pub mod driver;
 
 /// So long no call must be up.
 const QUIET_FOR: Duration = Duration::from_secs(10);
-
-/// A daemon that does not say for so long how many calls it has has none: the update may be what it waits for.
-const SILENT_FOR: Duration = Duration::from_secs(600);
 
 /// What the server said of the file when its first byte came, and how much is here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,30 +86,26 @@ pub struct Waiting {
     at: Option<WallTime>,
     /// Since when no call is up.
     quiet_since: Option<MonoTime>,
-    /// When the daemon last said how many are.
-    heard: MonoTime,
 }
 
 impl Waiting {
     /// Begins to wait; with `at`, until then at least.
-    pub fn new(now: MonoTime, at: Option<WallTime>) -> Waiting {
-        Waiting { at, quiet_since: None, heard: now }
+    pub fn new(at: Option<WallTime>) -> Waiting {
+        Waiting { at, quiet_since: None }
     }
 
-    /// The daemon has so many calls, or does not say. Tells whether it may be now.
-    pub fn look(&mut self, now: MonoTime, wall: WallTime, calls: Option<u64>) -> bool {
-        if calls.is_some() {
-            self.heard = now;
-        }
-        self.quiet_since = match calls {
-            Some(0) => self.quiet_since.or(Some(now)),
-            Some(_) => None,
-            None => self.quiet_since,
-        };
-        let is_quiet = self.quiet_since.is_some_and(|since| now.since(since) >= QUIET_FOR && calls.is_some());
-        let is_silent = now.since(self.heard) >= SILENT_FOR;
-        (is_quiet || is_silent) && self.at.is_none_or(|at| wall >= at)
+    /// So many sockets are open for audio. Tells whether it may be now.
+    pub fn look(&mut self, now: MonoTime, wall: WallTime, sockets: usize) -> bool {
+        self.quiet_since = if sockets == 0 { self.quiet_since.or(Some(now)) } else { None };
+        let is_quiet = self.quiet_since.is_some_and(|since| now.since(since) >= QUIET_FOR);
+        is_quiet && self.at.is_none_or(|at| wall >= at)
     }
+}
+
+/// UDP sockets at ports of this range, in what `/proc/net/udp` and `udp6` say: each stream of a call has some, and only then.
+pub fn sockets(proc_net_udp: &str, ports: RangeInclusive<u16>) -> usize {
+    let port = |line: &str| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit(':').next()?, 16).ok();
+    proc_net_udp.lines().skip(1).filter_map(port).filter(|port| ports.contains(port)).count()
 }
 
 /// The next moment at which a clock of UTC shows this time of day, `"03:30"`.
@@ -166,20 +160,23 @@ mod tests {
 
     #[test]
     fn the_box_starts_anew_when_no_call_has_been_up_for_ten_seconds() {
-        let mut waiting = Waiting::new(at(0), None);
-        let mut look = |s, calls| waiting.look(at(s), WallTime(0), calls);
-        assert!(!look(0, Some(2)) && !look(5, Some(0)) && !look(14, Some(0)));
-        assert!(!look(15, Some(1)), "a call has come");
-        assert!(!look(16, Some(0)) && !look(26, None), "it is not known right now");
-        assert!(look(27, Some(0)));
+        let mut waiting = Waiting::new(None);
+        let mut look = |s, sockets| waiting.look(at(s), WallTime(0), sockets);
+        assert!(!look(0, 4) && !look(5, 0) && !look(14, 0));
+        assert!(!look(15, 2), "a call has come");
+        assert!(!look(16, 0) && !look(25, 0));
+        assert!(look(26, 0));
     }
 
     #[test]
-    fn a_daemon_that_says_nothing_for_ten_minutes_has_no_call() {
-        let mut waiting = Waiting::new(at(0), None);
-        assert!(!waiting.look(at(100), WallTime(0), Some(3)));
-        assert!(!waiting.look(at(699), WallTime(0), None));
-        assert!(waiting.look(at(700), WallTime(0), None));
+    fn sockets_for_audio_are_told_by_the_kernels_list() {
+        let list = "   sl  local_address rem_address   st tx_queue\n\
+                     1: 1E0200C0:13C4 00000000:0000 07 00000000:00000000\n\
+                     2: 1E0200C0:4E20 00000000:0000 07 00000000:00000000\n\
+                     3: 00000000000000000000000000000000:752F 00000000000000000000000000000000:0000 07\n\
+                     4: nonsense\n";
+        assert_eq!(sockets(list, 20_000..=29_999), 2);
+        assert_eq!(sockets("", 0..=u16::MAX), 0);
     }
 
     #[test]
@@ -190,9 +187,9 @@ mod tests {
         assert_eq!(next(noon, "12:00"), Ok(WallTime(noon.0 + 86_400_000_000)), "tomorrow");
         assert_eq!(next(noon, "00:00"), Ok(WallTime(midnight.0 + 86_400_000_000)));
         assert!(["24:00", "1", "aa:bb", "12:60", "-1:00"].iter().all(|text| next(noon, text).is_err()));
-        let mut waiting = Waiting::new(at(0), Some(noon));
-        assert!(!waiting.look(at(0), midnight, Some(0)) && !waiting.look(at(20), midnight, Some(0)));
-        assert!(waiting.look(at(21), noon, Some(0)));
+        let mut waiting = Waiting::new(Some(noon));
+        assert!(!waiting.look(at(0), midnight, 0) && !waiting.look(at(20), midnight, 0));
+        assert!(waiting.look(at(21), noon, 0));
     }
 
     #[test]

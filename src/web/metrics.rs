@@ -45,6 +45,8 @@ impl Collector for Snapshot {
         counters(&mut to, "sessions_refused", "Sessions refused, by SIP status", refused)?;
         let requests = totals.sip_requests.iter().map(|(method, n)| (("method", method.clone()), *n));
         counters(&mut to, "sip_requests", "SIP requests received", requests)?;
+        let refused = status.web_refused.iter().map(|(why, n)| (("reason", (*why).to_owned()), *n));
+        counters(&mut to, "web_refused", "Requests refused over HTTP, by reason", refused)?;
         counter(&mut to, "sip_dropped", "Messages received that were no SIP", totals.sip_dropped)?;
         gauge(&mut to, "calls_checked_today", "Recordings of this day (UTC) that were checked", status.assurance.checked)?;
         let findings = status.assurance.findings.iter().map(|(kind, n)| (("finding", (*kind).to_owned()), *n));

@@ -7,6 +7,7 @@
 //! | [`status`], [`view`] | what is shown, as one value |
 //! | [`alarms`] | what is wrong, and what to do |
 //! | [`history`] | the last day, for the plots |
+//! | [`recorded`], [`peaks`] | recordings as the API tells of them, and their picture |
 //! | [`metrics`] | the status for Prometheus |
 //! | `assets/` | the page: HTML, style sheet and modules that a browser runs as they are |
 //! | [`driver`] | the HTTP server; below it the page's files, what is told, what is asked of calls, and what is explained |
@@ -15,6 +16,8 @@ pub mod alarms;
 pub mod driver;
 pub mod history;
 pub mod metrics;
+pub mod peaks;
+pub mod recorded;
 pub mod status;
 pub mod view;
 

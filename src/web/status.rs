@@ -10,6 +10,7 @@ use super::history::History;
 use super::view::RecordingView;
 use crate::host::Host;
 use crate::model::WallTime;
+use crate::model::access::Scope;
 use crate::model::recording::LegCounters;
 
 /// The state of the box at one moment.
@@ -50,6 +51,8 @@ pub struct Status {
     pub tone_source: Option<ToneSource>,
     /// The loudspeaker; none: nothing to play on it is installed.
     pub tone_sidecar: Option<ToneSidecar>,
+    /// Requests refused over HTTP, by reason.
+    pub web_refused: BTreeMap<&'static str, u64>,
     /// Totals since start.
     pub totals: Totals,
     /// The disk.
@@ -62,12 +65,30 @@ pub struct Status {
     pub tservers: BTreeMap<String, TServer>,
 }
 
+/// Calls and recordings that a page shows; there are lists of all.
+pub const SHOWN: usize = 20;
+
+impl Status {
+    /// What somebody sees who may know of the calls of these tenants: how the box is, and their own calls.
+    pub fn seen_by(&self, scope: &Scope) -> Status {
+        let mut seen = self.clone();
+        for views in [&mut seen.calls, &mut seen.recent] {
+            views.retain(|view| scope.sees(&view.tenant));
+            views.truncate(SHOWN);
+        }
+        seen.aside.retain(|aside| scope.sees(&aside.tenant));
+        seen
+    }
+}
+
 /// A recording that a target will not take.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Aside {
     /// Its id.
     pub recording: String,
+    /// Whose it is.
+    pub tenant: String,
     /// Name of the target.
     pub target: String,
     /// Since when.

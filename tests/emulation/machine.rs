@@ -1,7 +1,6 @@
 //! The emulated box: its disk, its power switch, what an installer gives it, and what can be seen of it from outside.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -99,20 +98,11 @@ impl Machine {
         String::from_utf8_lossy(&text[text.len().saturating_sub(4_000)..]).into_owned()
     }
 
-    /// A page of the box's, if it answers.
-    pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::from((BOX, 8080)), Duration::from_secs(2)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
-    }
-
-    /// A value of /metrics.
-    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
-        let page = self.get("/metrics")?;
+    /// A value of /metrics, which is open to programs on the box.
+    pub(crate) fn metric(&mut self, name: &str) -> Option<u64> {
+        let page = self.ssh(
+            "bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080; printf \"GET /metrics HTTP/1.1\\r\\nHost: box\\r\\nConnection: close\\r\\n\\r\\n\" >&3; cat <&3'",
+        );
         page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok()).map(|value| value as u64)
     }
 
@@ -155,7 +145,7 @@ impl Drop for Machine {
 
 fn configuration(server: SocketAddr) -> String {
     format!(
-        "[site]\nname = \"emulated\"\n\n[web]\nlisten = \"0.0.0.0:8080\"\n\n[sip]\ntrusted = [\"192.0.2.0/24\", \"127.0.0.0/8\"]\n\n\
+        "[site]\nname = \"emulated\"\n\n[sip]\ntrusted = [\"192.0.2.0/24\", \"127.0.0.0/8\"]\n\n\
          [[target]]\nname = \"dc\"\nkind = \"s3\"\nendpoint = \"http://{server}\"\nbucket = \"calls\"\n\
          access_key_file = \"/etc/nearend/credentials/access-key\"\nsecret_key_file = \"/etc/nearend/credentials/secret-key\"\n"
     )

@@ -1,8 +1,6 @@
 //! Recordings that a target will not take, and those that shall go first: kept over a restart, shown, and changed over HTTP.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,14 +16,8 @@ fn call(site: &Site, id: &str) {
 }
 
 fn post(site: &Site, path: &str, header: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect((site.ip, 8080)).unwrap();
-    let head =
-        format!("POST /api/v1/recordings/{path} HTTP/1.1\r\nHost: box\r\n{header}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+    let (status, body) = site.post(&format!("/api/v1/recordings/{path}"), header);
+    (status, serde_json::from_str(&body).unwrap())
 }
 
 fn list(site: &Site, arguments: &[&str]) -> String {
@@ -80,7 +72,7 @@ fn what_a_target_will_not_take_stays_set_aside_until_it_is_tried_again() {
     site.run();
     site.wait_for("it to be set aside still", |site| site.metric("nearend_target_set_aside{target=\"dc\"}") == Some(1));
     let (_, page) = site.get("/api/v1/status");
-    assert!(page.contains("\"aside\":[{\"recording\":\"01FIRST\",\"target\":\"dc\""), "{page}");
+    assert!(page.contains("\"aside\":[{\"recording\":\"01FIRST\",\"tenant\":\"default\",\"target\":\"dc\""), "{page}");
     assert_eq!(post(&site, "02SECOND/again", "").0, 409, "it is delivered");
     assert_eq!(post(&site, "01FIRST/again", "").1["state"], "waiting");
     site.wait_for("it to arrive", |site| site.delivered().len() == 2);
@@ -98,7 +90,7 @@ fn what_several_targets_confirm_at_once_is_all_written_down() {
     site.run();
     call(&site, "01FIRST");
     site.wait_for("it to be delivered", |site| {
-        site.metric("nearend_recordings_waiting") == Some(0) && site.delivered().len() == 1
+        site.metric("nearend_recordings_delivered_total") == Some(1) && site.delivered().len() == 1
     });
     site.stop();
     let all: Value = serde_json::from_str(&list(&site, &["--json"])).unwrap();

@@ -1,7 +1,5 @@
 //! Pause, resume and stop over HTTP, while a call is on.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -29,13 +27,7 @@ fn heard(site: &Site) -> u64 {
 }
 
 fn post(site: &Site, path: &str, header: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect((site.ip, 8080)).unwrap();
-    write!(stream, "POST /api/v1/calls/{path} HTTP/1.1\r\nHost: box\r\n{header}Connection: close\r\nContent-Length: 0\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    site.post(&format!("/api/v1/calls/{path}"), header)
 }
 
 #[test]

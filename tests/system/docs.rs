@@ -41,6 +41,34 @@ fn run_all(page: &str, data_dir: &Path) -> usize {
     examples.len()
 }
 
+/// Runs what the page's `sh` blocks show, in one shell, against a box; gives how many requests there were.
+fn run_shell(page: &str, site: &Site, token: &str) -> usize {
+    let text = std::fs::read_to_string(docs().join(page)).unwrap();
+    let script: String = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let run = Command::new("bash")
+        .args([
+            "-euo",
+            "pipefail",
+            "-c",
+            &format!("curl() {{ command curl --fail-with-body --silent --show-error \"$@\"; }}\n{script}"),
+        ])
+        .current_dir(folder.path())
+        .envs([("BOX", format!("http://{}:8080", site.ip)), ("TOKEN", token.to_owned()), ("CODE", site.code())])
+        .output()
+        .unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{page}: {said}\n{errors}\n{script}");
+    script.matches("curl ").count()
+}
+
+#[test]
+fn the_requests_that_access_and_http_show_are_answered() {
+    assert_eq!(run_shell("access.md", &Site::start(), ""), 7);
+    let site = Site::start();
+    assert_eq!(run_shell("http.md", &site, site.token()), 6);
+}
+
 #[test]
 fn the_examples_of_rules_do_what_they_show() {
     assert_eq!(run_all("rules.md", Path::new("")), 4);

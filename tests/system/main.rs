@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
+mod access;
 mod aside;
 mod browser;
 mod control;
@@ -20,6 +21,7 @@ mod load;
 mod msr_calls;
 mod pcap;
 mod reconcile;
+mod recorded;
 mod recovery;
 mod restart;
 mod rules;
@@ -32,6 +34,7 @@ mod sidecar;
 mod sipp;
 mod site;
 mod stolen;
+mod tls;
 mod tone;
 mod tone_proof;
 mod trials;

@@ -28,7 +28,7 @@ fn recorded(arguments: &[&str]) -> (Site, Arrived) {
 }
 
 /// Every sample that was sent is in its place; the dump has silence where nothing was sent.
-fn compare(recording: &Arrived, dump: &Path, name: &str) {
+pub(crate) fn compare(recording: &Arrived, dump: &Path, name: &str) {
     let wav = recording.wav();
     let ending = if wav.format_tag == 7 { "ulaw" } else { "alaw" };
     for channel in [0, 1] {

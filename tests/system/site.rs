@@ -6,13 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+/// Of the administrator that the tests make.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// How long anything may take that should take moments; only a hang ever reaches it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,6 +27,7 @@ pub(crate) struct Site {
     peers: AtomicU8,
     daemon: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
+    token: OnceLock<String>,
 }
 
 impl Site {
@@ -43,7 +47,7 @@ impl Site {
     pub(crate) fn prepare(more: &str) -> Site {
         let ip = address();
         let folder = tempfile::tempdir().unwrap();
-        let site = Site { folder, ip, peers: AtomicU8::new(2), daemon: None, log: Arc::default() };
+        let site = Site { folder, ip, peers: AtomicU8::new(2), daemon: None, log: Arc::default(), token: OnceLock::new() };
         fs::create_dir(site.path("dc")).unwrap();
         fs::create_dir(site.path("data")).unwrap();
         fs::write(site.path("nearend.toml"), site.config(more)).unwrap();
@@ -127,14 +131,69 @@ impl Site {
         find(self).unwrap()
     }
 
-    /// GET from the box's own web server: status code and body.
+    /// GET from the box's own web server, as an administrator: status code and body.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, "")
+    }
+
+    /// POST without a body, as an administrator; `headers` with their line ends.
+    pub(crate) fn post(&self, path: &str, headers: &str) -> (u16, String) {
+        self.ask("POST", path, headers)
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        let token = if path.starts_with("/api/") { format!("Authorization: Bearer {}\r\n", self.token()) } else { String::new() };
+        let (status, _, body) = self.exchange(method, path, &format!("{token}{headers}"), "");
+        (status, body)
+    }
+
+    /// One request as nobody: status code, head and body.
+    pub(crate) fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let (status, head, body) = self.exchange_bytes(method, path, headers, body);
+        (status, head, String::from_utf8(body).unwrap())
+    }
+
+    /// The same with a body that is no text.
+    pub(crate) fn exchange_bytes(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, Vec<u8>) {
         let mut stream = TcpStream::connect((self.ip, 8080)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let length = if method == "GET" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n{headers}{kind}{length}\r\n");
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer.split_off(end + 4))
+    }
+
+    /// The code of the first use, as the log says it.
+    pub(crate) fn code(&self) -> String {
+        const WORDS: &str = "first administrator with the code ";
+        self.log_line(&[WORDS]);
+        let lines = self.log();
+        let last = lines.iter().rev().find_map(|line| line.split(WORDS).nth(1)).unwrap();
+        last.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// A token of an administrator, whom the first call makes as a person would.
+    pub(crate) fn token(&self) -> &str {
+        self.token.get_or_init(|| {
+            let body = format!("{{\"code\": \"{}\", \"name\": \"tester\", \"password\": \"{PASSWORD}\"}}", self.code());
+            let (status, head, said) = self.exchange("POST", "/api/v1/access/first", "", &body);
+            assert_eq!(status, 200, "{said}");
+            let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next()).unwrap();
+            self.new_token(&format!("Cookie: {cookie}\r\n"), "tests", "admin", "null")
+        })
+    }
+
+    /// Makes a token by a session or a token of an administrator; `tenants` as JSON.
+    pub(crate) fn new_token(&self, by: &str, name: &str, role: &str, tenants: &str) -> String {
+        let body = format!("{{\"name\": \"{name}\", \"role\": \"{role}\", \"tenants\": {tenants}}}");
+        let (status, _, said) = self.exchange("POST", "/api/v1/access/tokens", by, &body);
+        assert_eq!(status, 201, "{said}");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        said["token"].as_str().unwrap().to_owned()
     }
 
     /// One value of the metrics page, which is renewed every second; none while it has no such line.
@@ -184,14 +243,14 @@ impl Site {
         };
         let is_completion = |line: &&str| line.starts_with('[') && line.contains("] ");
         let rest: String = more.lines().filter(|line| !is_completion(line)).map(|line| format!("{line}\n")).collect();
-        let (mut sip, rtp, spool) = (table("sip"), table("rtp"), table("spool"));
+        let (mut sip, rtp, spool, web) = (table("sip"), table("rtp"), table("spool"), table("web"));
         if !sip.contains("listen") {
             sip += &format!("listen = [\"udp:{ip}:5060\", \"tcp:{ip}:5060\"]\n");
         }
         format!(
             "[site]\nname = \"branch-17\"\ngeo_location = \"dallas\"\ndata_dir = \"{folder}/data\"\n\
              [sip]\n{sip}\
-             [rtp]\nports = \"20000-29999\"\n{rtp}[spool]\n{spool}[web]\nlisten = \"{ip}:8080\"\n\
+             [rtp]\nports = \"20000-29999\"\n{rtp}[spool]\n{spool}[web]\nlisten = \"{ip}:8080\"\n{web}\
              [[target]]\nname = \"dc\"\nkind = \"dir\"\npath = \"{folder}/dc\"\n{rest}"
         )
     }

@@ -1,13 +1,12 @@
 //! The box's identity on the disk: `identity.key`, made at the first start beside `box.key`, and `identity.pub` for others.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::files::{self, FileSystem, System};
+use crate::files;
 use crate::finish::identity::{Identity, KEY_BYTES, PublicKey};
 
 /// The secret: 32 random bytes, for the daemon's user alone.
@@ -37,7 +36,7 @@ pub fn open_identity(dir: &Path) -> io::Result<Identity> {
     };
     let pem = identity.public_key().to_pem();
     if fs::read_to_string(dir.join(PUBLIC)).ok().as_ref() != Some(&pem) {
-        replace(dir, PUBLIC, pem.as_bytes(), 0o644)?;
+        files::replace(dir, PUBLIC, pem.as_bytes(), 0o644)?;
     }
     Ok(identity)
 }
@@ -65,7 +64,7 @@ pub fn read_public_key(path: &Path) -> io::Result<PublicKey> {
 
 fn new_identity(dir: &Path) -> io::Result<Identity> {
     let secret = random()?;
-    replace(dir, SECRET, &secret, 0o600)?;
+    files::replace(dir, SECRET, &secret, 0o600)?;
     Ok(Identity::new(&secret))
 }
 
@@ -86,23 +85,10 @@ fn set_aside(dir: &Path) -> io::Result<String> {
     }
 }
 
-/// Never more people may read it than `mode` says, and it is there whole or not at all.
-fn replace(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = dir.join(files::temporary_name(name));
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(name))?;
-    System.sync_folder(dir)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

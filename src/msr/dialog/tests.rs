@@ -1,7 +1,7 @@
 //! One session against a recorder played by hand.
 
 use crate::model::block::Law;
-use crate::sip::Message;
+use crate::sip::{Message, Transport};
 
 use super::super::options::Mode;
 use super::*;

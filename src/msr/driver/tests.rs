@@ -1,6 +1,6 @@
 //! Whole runs against small recorders on loopback.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
@@ -10,7 +10,8 @@ use super::super::options::{Mode, SecondLeg};
 use super::super::summary::Outcome;
 use super::*;
 use crate::model::block::Law;
-use crate::sip::{Method, Request};
+use crate::sip::framing::{Frame, StreamFramer};
+use crate::sip::{Message, Method, Request, Transport};
 
 /// The least recorder there is: takes everything (or refuses everything) and keeps what it hears.
 struct Recorder {
@@ -37,7 +38,7 @@ impl Recorder {
                 socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
                 (socket.local_addr().unwrap(), thread::spawn(move || serve_udp(&socket, &stop, status)))
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 (listener.local_addr().unwrap(), thread::spawn(move || serve_tcp(&listener, status)))
             }

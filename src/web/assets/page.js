@@ -1,28 +1,11 @@
 // The status page: told by the box once a second, drawn without ever taking text for HTML.
 
+import { at, element, parties, say, state, table } from "./dom.js";
+import { enter, may, send } from "./door.js";
 import { bytes, count, duration, known, time } from "./format.js";
 import { draw } from "./plots.js";
+import { showList, showOne } from "./recordings.js";
 
-const at = (id) => document.getElementById(id);
-const element = (name, text, className) => {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-};
-// Texts that did not change are left alone: a screen reader would say them again.
-const say = (node, text) => {
-  if (node.textContent !== text) node.textContent = text;
-};
-
-const STATES = {
-  recording: "recording",
-  paused: "paused",
-  ended: "to be finished",
-  finished: "waits for the data centre",
-  delivered: "delivered",
-  released: "delivered, local copy gone",
-};
 const PLOT_EVERY_S = 300;
 let plotted = 0;
 let history = null;
@@ -38,9 +21,16 @@ function show(status) {
   tiles(at("facts"), facts(status));
   tiles(at("machine"), machine(status));
   calls(status.calls);
-  table(at("recent"), "Nothing has been recorded since the start.", ["Recording", "Parties", "Began", "Length", "Packets", "Lost", "State"],
+  const recent = table(at("recent"), "Nothing has been recorded since the start.", ["Recording", "Parties", "Began", "Length", "Packets", "Lost", "State"],
     status.recent.map((call) => [call.id, parties(call), time(call.started), known(call.seconds, duration), count(call.packets),
       count(call.lost), state(call)]));
+  status.recent.forEach((call, y) => {
+    const cell = recent.rows[y].cells[0];
+    if (cell.firstElementChild?.textContent === call.id) return;
+    const link = element("a", call.id);
+    link.href = `#recording/${encodeURIComponent(call.id)}`;
+    cell.replaceChildren(link);
+  });
   table(at("targets"), "No target is configured: recordings stay on this box.", ["Target", "State", "Waiting", "Weight", "Set aside"],
     Object.entries(status.targets).map(([name, target]) => [name, target.trouble ? "in trouble" : "works", count(target.waiting),
       bytes(target.waitingBytes), count(target.setAside)]));
@@ -102,45 +92,11 @@ function tiles(list, rows) {
   rows.forEach(([, value], n) => say(list.children[n].lastChild, value));
 }
 
-const parties = (call) => call.parties.join(" – ") || "?";
-const state = (call) => [STATES[call.state] ?? call.state, ...call.flags, ...(call.tone === "fail" ? ["tone missing"] : [])].join(", ");
-
-// Keeps rows and their buttons in place, so that the keyboard's focus stays where it is.
-function table(box, none, heads, rows) {
-  if (rows.length === 0) {
-    if (box.textContent !== none) box.replaceChildren(element("p", none));
-    return null;
-  }
-  let body = box.querySelector("tbody");
-  if (!body) {
-    const made = element("table");
-    const head = element("tr");
-    head.append(...heads.map((name) => {
-      const cell = element("th", name);
-      cell.scope = "col";
-      return cell;
-    }));
-    made.append(element("thead"), element("tbody"));
-    made.firstChild.append(head);
-    box.replaceChildren(made);
-    body = made.lastChild;
-  }
-  while (body.rows.length > rows.length) body.deleteRow(-1);
-  rows.forEach((cells, y) => {
-    const row = body.rows[y] ?? body.insertRow();
-    cells.forEach((text, x) => {
-      const cell = row.cells[x] ?? row.insertCell();
-      cell.dataset.head = heads[x];
-      say(cell, text);
-    });
-  });
-  return body;
-}
-
 function calls(list) {
   const rows = list.map((call) => [call.id, parties(call), time(call.started), count(call.packets), count(call.lost), state(call)]);
   const body = table(at("calls"), "No call is being recorded.", ["Recording", "Parties", "Began", "Packets", "Lost", "State", "Ask"], rows);
   if (!body) return;
+  if (!may("listener")) return;
   list.forEach((call, y) => {
     const row = body.rows[y];
     const cell = row.cells[6] ?? row.insertCell();
@@ -161,11 +117,10 @@ function calls(list) {
 
 async function ask(id, verb) {
   try {
-    const answer = await fetch(`/api/v1/calls/${encodeURIComponent(id)}/${verb}`, { method: "POST" });
-    const said = await answer.json();
-    say(at("asked"), answer.ok ? `${id}: ${said.state}` : `${id}: ${said.detail}`);
-  } catch {
-    say(at("asked"), "The box did not answer.");
+    const said = await send("POST", `/api/v1/calls/${encodeURIComponent(id)}/${verb}`);
+    say(at("asked"), `${id}: ${said.state}`);
+  } catch (error) {
+    say(at("asked"), `${id}: ${error.message}`);
   }
 }
 
@@ -174,7 +129,7 @@ async function plots(status) {
   if (history && now - plotted < PLOT_EVERY_S) return;
   plotted = now;
   try {
-    history = await (await fetch("/api/v1/history")).json();
+    history = await send("GET", "/api/v1/history");
     draw(at("plots"), history);
   } catch {
     plotted = 0; // at the next word of the box
@@ -183,9 +138,38 @@ async function plots(status) {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => history && draw(at("plots"), history));
 
-const events = new EventSource("/api/v1/events");
-events.addEventListener("status", (event) => {
-  say(at("link"), "");
-  show(JSON.parse(event.data));
+// A browser tries again by itself when the line is cut, but not when the box no longer knows who asks.
+function listen() {
+  const events = new EventSource("/api/v1/events");
+  events.addEventListener("status", (event) => {
+    say(at("link"), "");
+    show(JSON.parse(event.data));
+  });
+  events.addEventListener("error", () => {
+    say(at("link"), "No connection to the box; what is shown is old.");
+    if (events.readyState === EventSource.CLOSED) setTimeout(enter, 1000, listen);
+  });
+}
+
+// Which part is shown stands behind the # of the address, so that it can be kept and gone back to.
+function route() {
+  const [part, id] = location.hash.slice(1).split("/");
+  const list = part === "recordings" || part === "here";
+  at("now-part").hidden = list || part === "recording";
+  at("list-part").hidden = !list;
+  at("one-part").hidden = part !== "recording";
+  for (const link of document.querySelectorAll("nav a")) {
+    const is = link.hash.slice(1) === (list ? part : part === "recording" ? "recordings" : "");
+    if (is) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (list) showList(part === "here");
+  else if (part === "recording") showOne(decodeURIComponent(id ?? ""));
+  else if (history) draw(at("plots"), history); // it had no width while it was hidden
+}
+
+addEventListener("hashchange", route);
+enter(() => {
+  listen();
+  route();
 });
-events.addEventListener("error", () => say(at("link"), "No connection to the box; what is shown is old."));

@@ -1,18 +1,26 @@
 //! The files of the page, which are part of the program, and the headers that keep everything else out of it.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+use miniz_oxide::deflate::compress_to_vec_zlib;
 
 const PAGE: &str = include_str!("../assets/index.html");
 
 /// Name, content type, content.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../assets/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("page.js", "text/javascript; charset=utf-8", include_str!("../assets/page.js")),
+    ("door.js", "text/javascript; charset=utf-8", include_str!("../assets/door.js")),
+    ("dom.js", "text/javascript; charset=utf-8", include_str!("../assets/dom.js")),
+    ("recordings.js", "text/javascript; charset=utf-8", include_str!("../assets/recordings.js")),
     ("plots.js", "text/javascript; charset=utf-8", include_str!("../assets/plots.js")),
     ("format.js", "text/javascript; charset=utf-8", include_str!("../assets/format.js")),
     ("uplot.css", "text/css; charset=utf-8", include_str!("../assets/uplot/uPlot.min.css")),
@@ -20,8 +28,11 @@ const FILES: [(&str, &str, &str); 7] = [
 ];
 
 /// Nothing of another origin, nothing inline, in nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; media-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
+
+/// Of zlib; more takes longer and gains nothing.
+const LEVEL: u8 = 8;
 
 /// A file is that of this version.
 const ETAG: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
@@ -30,19 +41,35 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/", get(page)).route("/assets/{name}", get(file))
 }
 
-async fn page() -> Response {
-    let headers: [(HeaderName, &str); 2] =
+async fn page(headers: HeaderMap) -> Response {
+    let own: [(HeaderName, &str); 2] =
         [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, SAFE, PAGE).into_response()
+    (own, SAFE, deflated(&headers, "", PAGE)).into_response()
+}
+
+/// As short as who asks can read it: `deflate` is the zlib format (RFC 9110 §8.4.1.2). Each file is deflated once.
+fn deflated(headers: &HeaderMap, name: &'static str, content: &'static str) -> Response {
+    static SHORT: Mutex<BTreeMap<&str, Bytes>> = Mutex::new(BTreeMap::new());
+    let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|accepted| accepted.to_str().ok());
+    if !accepts.is_some_and(|accepted| accepted.split(',').any(|coding| coding.trim() == "deflate")) {
+        return ([(header::VARY, "accept-encoding")], content).into_response();
+    }
+    let mut known = SHORT.lock().unwrap_or_else(PoisonError::into_inner); // nothing in it is ever half done
+    let short = known.entry(name).or_insert_with(|| compress_to_vec_zlib(content.as_bytes(), LEVEL).into());
+    ([(header::VARY, "accept-encoding"), (header::CONTENT_ENCODING, "deflate")], short.clone()).into_response()
 }
 
 async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let Some((_, kind, content)) = FILES.iter().find(|(known, ..)| *known == name) else {
+    let Some((name, kind, content)) = FILES.iter().find(|(known, ..)| *known == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let cached = headers.get(header::IF_NONE_MATCH).is_some_and(|etag| etag.as_bytes() == ETAG.as_bytes());
     let own = [(header::CONTENT_TYPE, *kind), (header::ETAG, ETAG)];
-    if cached { (StatusCode::NOT_MODIFIED, own, SAFE).into_response() } else { (own, SAFE, *content).into_response() }
+    if cached {
+        (StatusCode::NOT_MODIFIED, own, SAFE).into_response()
+    } else {
+        (own, SAFE, deflated(&headers, name, content)).into_response()
+    }
 }
 
 const SAFE: [(HeaderName, &str); 3] = [

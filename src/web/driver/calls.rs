@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answers::{answer_of, is_own_page, problem};
+use super::answers::{answer_of, note, problem};
+use super::gate::Known;
+use crate::access::Access;
+use crate::model::access::{Role, Scope};
 
 /// A request to the daemon.
 #[derive(Debug)]
 pub struct Ask {
     /// Recording id.
     pub id: String,
+    /// Whose calls may be meant.
+    pub scope: Scope,
     /// What is asked.
     pub asked: Asked,
     /// What it is then; none: no such call is being recorded.
@@ -53,21 +58,28 @@ pub(super) struct Limit {
 }
 
 pub(super) async fn ask(
-    State(asks): State<mpsc::Sender<super::Ask>>,
+    State((asks, access)): State<(mpsc::Sender<super::Ask>, Access)>,
     Path((id, verb)): Path<(String, String)>,
     Query(limit): Query<Limit>,
-    headers: HeaderMap,
+    known: Known,
 ) -> Response {
-    let asked = match verb.as_str() {
-        "pause" => Asked::Pause { limit: limit.limit_s.map(Duration::from_secs) },
-        "resume" => Asked::Resume,
-        "stop" => Asked::Stop,
+    let (did, asked) = match verb.as_str() {
+        "pause" => ("pause", Asked::Pause { limit: limit.limit_s.map(Duration::from_secs) }),
+        "resume" => ("resume", Asked::Resume),
+        "stop" if known.who.role < Role::Admin => {
+            return problem(StatusCode::FORBIDDEN, "to stop a recording asks for the role Admin");
+        }
+        "stop" => ("stop", Asked::Stop),
         _ => return problem(StatusCode::NOT_FOUND, "a call can be asked to pause, resume or stop"),
     };
-    if !is_own_page(&headers) {
-        return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
+    // A pause keeps a secret off the disk: it does not wait for a log that cannot be written.
+    if let Err(answer) = note(&access, &known, did, &id, "").await
+        && did != "pause"
+    {
+        return answer;
     }
-    match answer_of(&asks, |answer| super::Ask::Call(Ask { id: id.clone(), asked, answer })).await {
+    let scope = known.who.scope;
+    match answer_of(&asks, |answer| super::Ask::Call(Ask { id: id.clone(), scope, asked, answer })).await {
         Ok(Some(outcome)) => {
             let state = match outcome {
                 Outcome::Paused => "paused",

@@ -13,6 +13,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::super::Status;
 use super::answers::problem;
+use super::gate::Known;
+use crate::access::Access;
+use crate::clock::Now;
 
 /// So many are told at a time.
 const MOST_LISTENERS: usize = 32;
@@ -21,25 +24,28 @@ const MOST_LISTENERS: usize = 32;
 #[derive(Clone)]
 pub(super) struct Told {
     status: watch::Receiver<Status>,
+    access: Access,
     room: Arc<Semaphore>,
 }
 
 impl Told {
-    pub(super) fn new(status: watch::Receiver<Status>) -> Told {
-        Told { status, room: Arc::new(Semaphore::new(MOST_LISTENERS)) }
+    pub(super) fn new(status: watch::Receiver<Status>, access: Access) -> Told {
+        Told { status, access, room: Arc::new(Semaphore::new(MOST_LISTENERS)) }
     }
 }
 
-pub(super) async fn events(State(told): State<Told>) -> Response {
+pub(super) async fn events(State(told): State<Told>, known: Known) -> Response {
     let Ok(room) = told.room.try_acquire_owned() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one, or read /api/v1/status");
     };
-    let mut status = told.status;
+    let (mut status, access) = (told.status, told.access);
     status.mark_changed(); // the first is told at once
-    let news = stream::unfold((status, room), |(mut status, room)| async move {
+    let news = stream::unfold((status, access, known, room), |(mut status, access, known, room)| async move {
         status.changed().await.ok()?;
-        let event = Event::default().event("status").json_data(&*status.borrow_and_update()).ok()?;
-        Some((Ok::<Event, Infallible>(event), (status, room)))
+        let who = access.who(Now::read(), &known.credential)?; // who has been logged out is told no more
+        let seen = status.borrow_and_update().seen_by(&who.scope);
+        let event = Event::default().event("status").json_data(seen).ok()?;
+        Some((Ok::<Event, Infallible>(event), (status, access, known, room)))
     });
     Sse::new(news).keep_alive(KeepAlive::default()).into_response()
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answers::{answer_of, problem};
+use super::gate::Known;
 
 /// A described call.
 pub type Pairs = Vec<(String, String)>;
@@ -32,15 +33,23 @@ pub enum About {
     Rules,
 }
 
-pub(super) async fn geo(asks: State<mpsc::Sender<super::Ask>>, pairs: Query<Pairs>) -> Response {
-    explain(asks, About::Geo, pairs).await
+pub(super) async fn geo(asks: State<mpsc::Sender<super::Ask>>, known: Known, pairs: Query<Pairs>) -> Response {
+    explain(asks, &known, About::Geo, pairs).await
 }
 
-pub(super) async fn rules(asks: State<mpsc::Sender<super::Ask>>, pairs: Query<Pairs>) -> Response {
-    explain(asks, About::Rules, pairs).await
+pub(super) async fn rules(asks: State<mpsc::Sender<super::Ask>>, known: Known, pairs: Query<Pairs>) -> Response {
+    explain(asks, &known, About::Rules, pairs).await
 }
 
-async fn explain(State(asks): State<mpsc::Sender<super::Ask>>, about: About, Query(pairs): Query<Pairs>) -> Response {
+async fn explain(
+    State(asks): State<mpsc::Sender<super::Ask>>,
+    known: &Known,
+    about: About,
+    Query(pairs): Query<Pairs>,
+) -> Response {
+    if !known.who.scope.is_all() {
+        return problem(StatusCode::FORBIDDEN, "rules and locations are those of all tenants; ask somebody who sees all of them");
+    }
     match answer_of(&asks, |answer| super::Ask::Explain(Ask { about, pairs, answer })).await {
         Ok(Ok(said)) => Json(said).into_response(),
         Ok(Err(fault)) => problem(StatusCode::BAD_REQUEST, &fault),

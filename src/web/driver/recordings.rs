@@ -1,19 +1,24 @@
 //! `POST /api/v1/recordings/{id}/first|again`: what people ask of a recording that waits to be delivered (docs/targets.md).
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answers::{answer_of, is_own_page, problem};
+use super::answers::{answer_of, note, problem};
+use super::gate::Known;
+use crate::access::Access;
 use crate::model::Stage;
+use crate::model::access::Scope;
 
 /// A request to the daemon.
 #[derive(Debug)]
 pub struct Ask {
     /// Recording id.
     pub id: String,
+    /// Whose recordings may be meant.
+    pub scope: Scope,
     /// What is asked.
     pub wish: Wish,
     /// Done, or why not.
@@ -41,19 +46,20 @@ pub enum Refusal {
 }
 
 pub(super) async fn ask(
-    State(asks): State<mpsc::Sender<super::Ask>>,
+    State((asks, access)): State<(mpsc::Sender<super::Ask>, Access)>,
     Path((id, verb)): Path<(String, String)>,
-    headers: HeaderMap,
+    known: Known,
 ) -> Response {
-    let (wish, state) = match verb.as_str() {
-        "first" => (Wish::First, "first"),
-        "again" => (Wish::Again, "waiting"),
+    let (did, wish, state) = match verb.as_str() {
+        "first" => ("deliver-first", Wish::First, "first"),
+        "again" => ("deliver-again", Wish::Again, "waiting"),
         _ => return problem(StatusCode::NOT_FOUND, "a recording can be asked to go first, or to be tried again"),
     };
-    if !is_own_page(&headers) {
-        return problem(StatusCode::FORBIDDEN, "a page of another origin may not ask for this");
+    if let Err(answer) = note(&access, &known, did, &id, "").await {
+        return answer;
     }
-    match answer_of(&asks, |answer| super::Ask::Recording(Ask { id: id.clone(), wish, answer })).await {
+    let scope = known.who.scope;
+    match answer_of(&asks, |answer| super::Ask::Recording(Ask { id: id.clone(), scope, wish, answer })).await {
         Ok(Ok(())) => Json(json!({"id": id, "state": state})).into_response(),
         Ok(Err(Refusal::Unknown)) => problem(StatusCode::NOT_FOUND, "no recording of this id is on the box"),
         Ok(Err(Refusal::NotWaiting(stage))) => {

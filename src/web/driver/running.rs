@@ -1,6 +1,5 @@
 //! `GET /api/v1/calls` and `GET /api/v1/calls/{id}`: the calls that are being recorded, in pages.
 
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
@@ -10,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::view::RecordingView;
 use super::answers::{answer_of, problem};
+use super::gate::Known;
 
 /// Asks the daemon for all of them.
 pub type Ask = oneshot::Sender<Vec<RecordingView>>;
@@ -39,16 +39,13 @@ impl Page {
     }
 }
 
-pub(super) async fn list(State(asks): State<mpsc::Sender<super::Ask>>, page: Result<Query<Page>, QueryRejection>) -> Response {
-    let page = match page {
-        Ok(Query(page)) => page,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, &why.body_text()),
-    };
+pub(super) async fn list(State(asks): State<mpsc::Sender<super::Ask>>, known: Known, Query(page): Query<Page>) -> Response {
     if !page.limit.is_none_or(|limit| (1..=MOST).contains(&limit)) {
         return problem(StatusCode::BAD_REQUEST, &format!("limit is to be from 1 to {MOST}"));
     }
     match answer_of(&asks, super::Ask::Calls).await {
-        Ok(all) => {
+        Ok(mut all) => {
+            all.retain(|view| known.who.scope.sees(&view.tenant));
             let (calls, next) = page.of(all);
             Json(json!({"calls": calls, "next": next})).into_response()
         }
@@ -56,9 +53,9 @@ pub(super) async fn list(State(asks): State<mpsc::Sender<super::Ask>>, page: Res
     }
 }
 
-pub(super) async fn show(State(asks): State<mpsc::Sender<super::Ask>>, Path(id): Path<String>) -> Response {
+pub(super) async fn show(State(asks): State<mpsc::Sender<super::Ask>>, known: Known, Path(id): Path<String>) -> Response {
     match answer_of(&asks, super::Ask::Calls).await {
-        Ok(all) => match all.into_iter().find(|view| view.id == id) {
+        Ok(all) => match all.into_iter().find(|view| view.id == id && known.who.scope.sees(&view.tenant)) {
             Some(view) => Json(view).into_response(),
             None => problem(StatusCode::NOT_FOUND, "no call of this id is being recorded"),
         },
