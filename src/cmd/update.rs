@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 
 fn update(arguments: &Arguments) -> io::Result<()> {
     let at = arguments.at.as_deref().map(|at| update::next(Now::read().wall, at)).transpose().map_err(io::Error::other)?;
-    let ports = configuration(&arguments.config)?.rtp.ports;
+    let ports = configuration(&arguments.config)?.rtp.ports.0;
     let is_remote = ["http://", "https://"].iter().any(|scheme| arguments.bundle.starts_with(scheme));
     let bundle = if is_remote {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -68,7 +68,7 @@ fn update(arguments: &Arguments) -> io::Result<()> {
     println!("it is started when no call is up");
     loop {
         let now = Now::read();
-        if waiting.look(now.mono, now.wall, driver::sockets(ports.low..=ports.high)?) {
+        if waiting.look(now.mono, now.wall, driver::sockets(ports.clone())?) {
             println!("starting slot {slot}");
             return driver::start_anew();
         }

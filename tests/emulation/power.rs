@@ -4,20 +4,21 @@
 //! are being finished and uploaded when it comes. What is counted:
 //!
 //! - a recording that the box had called finished (`nearend_recordings_finished`, summed over the starts) must arrive, whole;
-//! - of a running one, at a cut, nothing but the last second before it and the time until calls are taken again may be missing: the box is away
-//!   from the cut until it answers, so what is missing beyond that time was lost before the cut.
+//! - of a running one, at a cut, nothing but the last second before it and the time until it is heard again may be missing. The sender sends in
+//!   real time, so what it had sent when the power went is known: from when it was placed. It takes a moment until its first packet, which counts
+//!   as lost here.
 
 use std::time::{Duration, Instant};
 
-use super::audio::{Finished, PER_MS, pieces};
+use super::audio::{Finished, PER_MS, Piece, pieces};
 use super::machine::Machine;
 use super::sender::Call;
 
 /// How much of a channel may be lost by a cut.
 const BAR_LOST_MS: i64 = 1_000;
 
-/// The clock that says when the box answers again is looked at so often, and packets are on their way.
-const UNSURE_MS: i64 = 150;
+/// From the start of the sender's process to its first packet.
+const UNSURE_MS: i64 = 300;
 
 fn number(name: &str, usually: u32) -> u32 {
     std::env::var(name).map_or(usually, |number| number.parse().unwrap())
@@ -105,13 +106,13 @@ fn round(machine: &mut Machine, random: &mut fastrand::Rng, report: &mut Report,
     for call in long.iter().chain(&short) {
         let finished = arrived.iter().find(|finished| finished.id == call.id).unwrap();
         report.finished += 1;
-        judge(&call.sent(machine), finished, &cuts, report);
+        judge(call, machine, finished, &cuts, report);
     }
 }
 
-/// Gives how long the box was away, ms.
-fn cut(machine: &mut Machine, report: &mut Report) -> i64 {
-    let at: Instant = machine.cut();
+/// Gives the moment.
+fn cut(machine: &mut Machine, report: &mut Report) -> Instant {
+    let at = machine.cut();
     machine.power_on();
     let away = i64::try_from((machine.accepts_calls() - at).as_millis()).unwrap();
     report.cuts += 1;
@@ -121,20 +122,22 @@ fn cut(machine: &mut Machine, report: &mut Report) -> i64 {
     assert!(fsck.contains("rw,"), "the data partition is in use: {fsck}");
     report.mended += u32::from(fsck.trim_start().starts_with('1'));
     println!("report: cut {}: calls taken again after {:.1} s", report.cuts, away as f64 / 1_000.0);
-    away
+    at
 }
 
 /// What of both channels is missing, and by which cut.
-fn judge(sent: &[Vec<u8>; 2], finished: &Finished, cuts: &[i64], report: &mut Report) {
+fn judge(call: &Call, machine: &Machine, finished: &Finished, cuts: &[Instant], report: &mut Report) {
     assert!(!finished.is_damaged, "{}", finished.id);
-    for (sent, (kept, _)) in sent.iter().zip(&finished.channels) {
+    for (sent, (kept, _)) in call.sent(machine).iter().zip(&finished.channels) {
         let found = pieces(sent, kept).unwrap_or_else(|why| panic!("{}: {why}", finished.id));
-        let holes = found.windows(2).map(|pair| pair[1].sent as i64 - (pair[0].sent + pair[0].length) as i64);
         // A packet that the emulated cable lost is a hole of 20 ms; a cut's is as long as a start.
-        let holes: Vec<i64> = holes.map(|samples| samples / PER_MS).filter(|ms| *ms > 3_000).collect();
+        let is_cut = |pair: &&[Piece]| pair[1].sent as i64 - (pair[0].sent + pair[0].length) as i64 > 3_000 * PER_MS;
+        let ends: Vec<i64> =
+            found.windows(2).filter(is_cut).map(|pair| (pair[0].sent + pair[0].length) as i64 / PER_MS).collect();
         if finished.id.starts_with("long") {
-            assert_eq!(holes.len(), cuts.len(), "{}: one hole for each cut: {holes:?} {cuts:?}", finished.id);
-            report.lost_ms.extend(holes.iter().zip(cuts).map(|(hole, away)| (hole - away).max(0)));
+            assert_eq!(ends.len(), cuts.len(), "{}: one hole for each cut: {ends:?}", finished.id);
+            let sent_ms = |cut: &Instant| i64::try_from((*cut - call.placed).as_millis()).unwrap();
+            report.lost_ms.extend(cuts.iter().zip(&ends).map(|(cut, end)| (sent_ms(cut) - end).max(0)));
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::audio::{noise, write_wav};
 use super::machine::{BOX, HOST, Machine};
 
 pub(crate) struct Call {
     pub(crate) id: String,
+    /// Shortly before its first packet.
+    pub(crate) placed: Instant,
     process: Child,
 }
 
@@ -27,7 +29,7 @@ impl Call {
             .arg(files.map(|file| file.display().to_string()).join(","))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        Call { id: id.to_owned(), process: command.spawn().unwrap() }
+        Call { id: id.to_owned(), placed: Instant::now(), process: command.spawn().unwrap() }
     }
 
     /// Waits for its end. Gives what `nearend-msr` says of it (docs/nearend-msr.md), and whether all went as it should.

@@ -115,7 +115,7 @@ fn refused(machine: &mut Machine) {
         let url = serve(file);
         let said = machine.ssh(&format!("nearend update {url} 2>&1; echo status $?"));
         assert!(said.contains("status 1") && said.contains("the running system stays"), "{what}: {said}");
-        let why = said.lines().rfind(|line| line.contains("LastError") || line.contains("ailed")).unwrap_or_default();
+        let why = said.lines().find(|line| line.starts_with("LastError")).unwrap_or_default();
         println!("report: {what} bundle: refused ({})", why.trim());
     }
     assert_eq!(slot(machine), "A");
