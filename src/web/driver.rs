@@ -24,6 +24,7 @@ pub mod calls;
 mod events;
 pub mod explain;
 mod gate;
+mod openapi;
 pub mod recorded;
 pub mod recordings;
 pub mod running;
@@ -80,6 +81,7 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
     let asked = (asks.clone(), access.clone());
     let shelf = recorded::Shelf { asks: asks.clone(), access: access.clone(), plays: recorded::Plays::default() };
     let everybody = Router::new()
+        .route("/api/v1/openapi.json", get(openapi::document))
         .route("/api/v1/access", get(accounts::me))
         .route("/api/v1/access/first", post(accounts::first))
         .route("/api/v1/access/login", post(accounts::login))

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests stand outside of the box and its clock")]
 
 mod access;
+mod api;
 mod aside;
 mod browser;
 mod control;

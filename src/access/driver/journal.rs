@@ -144,7 +144,7 @@ pub(super) fn read(dir: &Path, after: u64, limit: usize) -> io::Result<Vec<(Entr
     let mut found = Vec::new();
     let files = files(dir)?;
     let begins = |file: &PathBuf| file.file_stem()?.to_str()?.strip_prefix("audit-")?.parse::<u64>().ok();
-    let from = files.iter().rposition(|file| begins(file).is_some_and(|first| first <= after + 1)).unwrap_or(0);
+    let from = files.iter().rposition(|file| begins(file).is_some_and(|first| first <= after.saturating_add(1))).unwrap_or(0);
     for file in &files[from..] {
         let mut reader = BufReader::new(File::open(file)?);
         while let Some(line) = next_line(&mut reader)? {

@@ -65,6 +65,7 @@ fn who_is_removed_is_out_at_once_and_who_guesses_waits() {
         access.login(now, IpAddr::from([10, 0, 0, 9]), "anna", PASSWORD).await.unwrap();
         let did: Vec<String> = access.audit(0, 100).await.unwrap().into_iter().map(|(entry, _)| entry.did).collect();
         assert_eq!(did, ["first-use", "login", "login-throttled", "login"]);
+        assert_eq!(access.audit(u64::MAX, 100).await.unwrap(), []);
     });
 }
 
