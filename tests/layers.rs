@@ -52,10 +52,10 @@ const ONLY_IN: [(&str, &[&str]); 18] = [
     ("rumqttc", &["events/driver/connection.rs"]),
     ("http_auth", &["forward/target/login.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
-    ("reqwest", &["forward/target/", "tones/driver.rs"]),
+    ("reqwest", &["forward/target/", "tones/driver.rs", "update/driver.rs"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
-    ("rppal", &["panel/driver.rs"]),
+    ("rppal", &["panel/driver/"]),
     ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs", "access/driver.rs"]),
     ("argon2", &["access/password.rs"]),
     ("hyper", &["web/driver/serving.rs"]),
@@ -65,7 +65,7 @@ const ONLY_IN: [(&str, &[&str]); 18] = [
     ("rsip", &["sip/"]),
     ("nanomp3", &["tones/audio.rs"]),
     ("axum", &["web/"]),
-    ("toml", &["config/", "cmd/"]),
+    ("toml", &["config/", "cmd/", "bin/nearend-panel.rs"]),
     ("clap", &["main.rs", "bin/", "cmd/"]),
 ];
 
