@@ -26,6 +26,8 @@
 //! | [`assurance`] | was everything recorded that should have been: a side door | main |
 //! | [`wear`] | how long the medium lasts: a side door | wear |
 //! | [`host`] | the machine that the box runs on: a side door | main |
+//! | [`panel`] | the box's lights and button: a side door | a process of its own |
+//! | [`update`] | a new system for the box: a side door | a command |
 //! | [`events`] | tells the data centre over MQTT what happens: a side door | events |
 //! | [`access`] | who may do what over HTTP, and the log of who did: a side door | main |
 //! | [`web`] | status page, health, metrics: a side door | main |
@@ -51,6 +53,7 @@ pub mod geo;
 pub mod host;
 pub mod model;
 pub mod msr;
+pub mod panel;
 pub mod recording;
 pub mod rtp;
 pub mod rules;
@@ -59,5 +62,6 @@ pub mod sip;
 pub mod spool;
 pub mod tenants;
 pub mod tones;
+pub mod update;
 pub mod wear;
 pub mod web;

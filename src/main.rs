@@ -42,6 +42,8 @@ enum Command {
     Reconcile(cmd::reconcile::Arguments),
     /// Check the log of who did what over HTTP
     Audit(cmd::audit::Arguments),
+    /// Fetch, install and start a new system, on a box that was made by scripts/image
+    Update(cmd::update::Arguments),
     /// Explain which rule counts for a call
     Rules(cmd::rules::Arguments),
     /// Explain at which geo-location a call is recorded
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Tone(arguments) => cmd::tone::run(&arguments),
         Command::Reconcile(arguments) => cmd::reconcile::run(&arguments),
         Command::Audit(arguments) => cmd::audit::run(&arguments),
+        Command::Update(arguments) => cmd::update::run(&arguments),
         Command::Rules(arguments) => cmd::rules::run(&arguments),
         Command::Geo(arguments) => cmd::geo::run(&arguments),
     }

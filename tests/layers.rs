@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("finish", &["files"]),
     ("events", &["files"]),
     ("access", &["files"]),
-    ("web", &["access", "files", "host"]), // asks who it is, keeps its certificate, shows what the machine is like
+    ("web", &["access", "files", "host", "tones"]), // asks who it is, keeps its certificate, shows the machine and the tone bench
 ];
 
 /// Files and folders directly under src/ that are no stations: they join, or are joined by, everything.
@@ -52,10 +52,10 @@ const ONLY_IN: [(&str, &[&str]); 18] = [
     ("rumqttc", &["events/driver/connection.rs"]),
     ("http_auth", &["forward/target/login.rs"]),
     ("object_store", &["forward/target/s3.rs"]),
-    ("reqwest", &["forward/target/", "tones/driver.rs"]),
+    ("reqwest", &["forward/target/", "tones/driver.rs", "update/driver.rs"]),
     ("sled", &["spool/driver.rs", "spool/ledger.rs"]),
     ("alsa", &["bin/nearend-tone.rs"]),
-    ("rppal", &["panel/driver.rs"]),
+    ("rppal", &["panel/driver/"]),
     ("ring", &["spool/seal.rs", "spool/driver.rs", "finish/identity.rs", "finish/driver/identity_file.rs", "access/driver.rs"]),
     ("argon2", &["access/password.rs"]),
     ("hyper", &["web/driver/serving.rs"]),
@@ -65,7 +65,7 @@ const ONLY_IN: [(&str, &[&str]); 18] = [
     ("rsip", &["sip/"]),
     ("nanomp3", &["tones/audio.rs"]),
     ("axum", &["web/"]),
-    ("toml", &["config/", "cmd/"]),
+    ("toml", &["config/", "cmd/", "bin/nearend-panel.rs"]),
     ("clap", &["main.rs", "bin/", "cmd/"]),
 ];
 

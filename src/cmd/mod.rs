@@ -10,4 +10,5 @@ pub(crate) mod recordings;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod tone;
+pub(crate) mod update;
 pub(crate) mod verify;

@@ -63,7 +63,7 @@ use crate::sip::session_timer::SessionTimerPolicy;
 use crate::sip::{Listener, SipDriver};
 use crate::spool::{Reader, Spool};
 use crate::web::Status;
-use crate::{finish, forward, recording, rtp, sip, spool, tones, wear, web};
+use crate::{finish, forward, panel, recording, rtp, sip, spool, tones, wear, web};
 
 /// Where the daemon can be reached.
 #[derive(Clone, Debug)]
@@ -203,6 +203,7 @@ struct Daemon {
     history: Arc<web::history::History>,
     /// The process that plays on the loudspeaker.
     tone_sidecar: watch::Receiver<tones::driver::sidecar::Sidecar>,
+    panel: panel::driver::Mouth,
     /// What became of `[tone] audiosrc`; none: there is no such key.
     tone_source: Option<watch::Receiver<Option<tones::driver::Outcome>>>,
     started: Now,
@@ -265,6 +266,7 @@ impl Daemon {
             asked,
             tone_source,
             tone_sidecar,
+            panel: panel::driver::Mouth::new(panel::SOCKET.into()),
             host: crate::host::driver::watch_over(),
             history: Arc::default(),
             started,

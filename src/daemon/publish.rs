@@ -11,9 +11,11 @@ use crate::cti::LinkState;
 use crate::cti::link::Counters;
 use crate::model::recording::SetAside;
 use crate::model::{LegCounters, MonoTime, Recording, RecordingId, RecordingNo, Stage, StreamKey, StreamReport, TenantId};
+use crate::panel::Word;
 use crate::sip::Availability;
 use crate::tones::driver::sidecar::Sidecar;
 use crate::tones::source::State;
+use crate::web::alarms::Severity;
 use crate::web::status::{Aside, Assurance, Disk, Medium, SHOWN, TServer, Target, ToneSidecar, ToneSource, Totals};
 use crate::web::view::RecordingView;
 use crate::web::{self, Status};
@@ -214,6 +216,7 @@ impl Daemon {
         disk.lasts_hours = self.history.disk_lasts_hours(disk.free_bytes, disk.floor_bytes);
         status.alarms = web::alarms::of(&status);
         self.teller.look(now, &status);
+        self.panel.say(&word(&status));
         self.status.send_replace(status);
     }
 
@@ -276,6 +279,21 @@ impl Daemon {
             fsyncs: spool.fsyncs.load(Relaxed),
             ..self.ledger.totals.clone()
         }
+    }
+}
+
+/// What the panel shows of it.
+fn word(status: &Status) -> Word {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let critical = status.alarms.iter().filter(|alarm| alarm.severity == Severity::Critical).count();
+    Word {
+        refusing: status.refusing.is_some(),
+        running: count(status.running),
+        waiting: count(status.waiting),
+        target_trouble: status.targets.values().any(|target| target.trouble.is_some()),
+        clock_wrong: status.host.clock_synchronised == Some(false),
+        critical: count(critical),
+        warnings: count(status.alarms.len() - critical),
     }
 }
 

@@ -49,6 +49,21 @@ fn the_daemon_may_do_next_to_nothing() {
 }
 
 #[test]
+fn the_panel_may_drive_pins_and_sees_no_network() {
+    let exposure = exposure("nearend-panel.service");
+    assert!(exposure <= 1.5, "{exposure}");
+    let text = std::fs::read_to_string(unit("nearend-panel.service")).unwrap();
+    assert!(text.lines().any(|line| line == "PrivateNetwork=yes") && text.lines().any(|line| line == "User=nearend-panel"));
+}
+
+#[test]
+fn the_yocto_recipe_fetches_what_cargo_lock_says() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/yocto-crates");
+    let output = Command::new(script).arg("--check").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn the_sidecar_may_open_sound_devices_and_no_network() {
     let exposure = exposure("nearend-tone.service");
     assert!(exposure <= 1.5, "{exposure}");
