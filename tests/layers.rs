@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("finish", &["files"]),
     ("events", &["files"]),
     ("access", &["files"]),
-    ("web", &["access", "files", "host"]), // asks who it is, keeps its certificate, shows what the machine is like
+    ("web", &["access", "files", "host", "tones"]), // asks who it is, keeps its certificate, shows the machine and the tone bench
 ];
 
 /// Files and folders directly under src/ that are no stations: they join, or are joined by, everything.

@@ -99,7 +99,7 @@ fn say(faults: u8) -> io::Result<()> {
         return Err(io::Error::other("the loudspeaker plays a consent tone, which goes before"));
     }
     let (on_ms, tones) = if faults == 0 { (1_000, 1) } else { (200, u32::from(faults)) };
-    let play = Play { device: None, frequency_hz: 880, on_ms, off_ms: 300, level_dbm0: -20.0, tones: Some(tones) };
+    let play = Play { device: None, frequency_hz: 880, on_ms, off_ms: 300, level_dbm0: -20.0, tones: Some(tones), hear: None };
     ask(&Request::Play(play)).map(drop)
 }
 

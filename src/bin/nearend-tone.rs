@@ -24,6 +24,8 @@ use clap::Parser;
 use heapless::spsc::{Consumer, Producer, Queue};
 use nearend::clock::Now;
 use nearend::model::MonoTime;
+use nearend::tones::bench::said;
+use nearend::tones::plan::{Plan, Situation};
 use nearend::tones::player::Player;
 use nearend::tones::protocol::{LAST_TONES, MOST_LINE_BYTES, Play, Request, SOCKET, State, Status, ToneTime};
 use nearend::tones::resample::Resampler;
@@ -218,7 +220,8 @@ impl Bench {
     /// A client that does not read its answers is dropped: nothing here waits.
     fn answer(&mut self, stream: &mut UnixStream, error: Option<String>) -> io::Result<()> {
         self.take_reports();
-        let status = Status { error: error.or_else(|| self.status.error.clone()), ..self.status.clone() };
+        let error = error.or_else(|| self.status.error.clone());
+        let status = Status { error, play: self.wanted.clone(), ..self.status.clone() };
         let mut line = serde_json::to_vec(&status)?;
         line.push(b'\n');
         stream.write_all(&line)
@@ -296,16 +299,19 @@ impl Bench {
                 self.is_playing = true;
                 self.send(Order::Start(Box::new(voice)));
             }
-            Err(error) => self.lost(&format!("{}: {error}", self.status.device)),
+            Err(error) if error.errno() == Errno::EBUSY as i32 => {
+                self.lost(State::DeviceBusy, &format!("{}: another program has it", self.status.device));
+            }
+            Err(error) => self.lost(State::NoDevice, &format!("{}: {error}", self.status.device)),
         }
     }
 
-    fn lost(&mut self, error: &str) {
+    fn lost(&mut self, state: State, error: &str) {
         if self.status.error.as_deref() != Some(error) {
             eprintln!("nearend-tone: {error}; it is tried again every second");
         }
         self.status.device_losses += 1;
-        self.status.state = State::NoDevice;
+        self.status.state = state;
         self.status.error = Some(error.to_owned());
         self.open_at = Some(Now::read().mono.after(OPEN_AGAIN));
     }
@@ -331,7 +337,7 @@ impl Bench {
                 Report::Lost(voice, errno) => {
                     drop(voice);
                     self.is_playing = false;
-                    self.lost(&format!("{} has gone: {}", self.status.device, Errno::from_raw(errno)));
+                    self.lost(State::NoDevice, &format!("{} has gone: {}", self.status.device, Errno::from_raw(errno)));
                 }
             }
         }
@@ -359,17 +365,29 @@ impl Voice {
         if channels > MOST_CHANNELS || rate_hz == 0 {
             return Err(alsa::Error::new("channels", Errno::EINVAL as i32));
         }
-        let tone = tone(play, rate_hz);
-        Ok(Voice { pcm, player: Player::new(tone, play.rhythm(rate_hz), play.tones), channels, rate_hz, written: 0 })
+        Ok(Voice { pcm, player: player(play, rate_hz), channels, rate_hz, written: 0 })
     }
 }
 
-fn tone(play: &Play, rate_hz: u32) -> Box<[i16]> {
+/// Tone and speech of what is to be heard, by the rules for a real call.
+fn player(play: &Play, rate_hz: u32) -> Player {
     let samples = play.on_ms as usize * TONE_RATE_HZ as usize / 1_000;
-    let tone = synth::tone(f64::from(play.frequency_hz), samples, play.level_dbm0);
+    let tone = || at_rate(&synth::tone(f64::from(play.frequency_hz), samples, play.level_dbm0), rate_hz);
+    let rhythm = play.rhythm(rate_hz);
+    let Some(hear) = play.hear else { return Player::new(tone(), rhythm, play.tones) };
+    let plan = Plan { rhythm: Ok(rhythm), options: hear.options };
+    let content = plan.content(hear.perspective, Situation::Recording);
+    let tone = if content.is_some_and(|content| content.tone) { tone() } else { Box::default() };
+    let speech = content.filter(|_| hear.speech).map(|content| at_rate(&said(content.speaker).collect::<Vec<i16>>(), rate_hz));
+    let speaks_on = plan.content(hear.perspective, Situation::Paused).is_some();
+    Player::new(tone, rhythm, play.tones).over(speech.unwrap_or_default(), speaks_on)
+}
+
+/// Samples of 8 kHz at the rate of the device.
+fn at_rate(samples: &[i16], rate_hz: u32) -> Box<[i16]> {
     let mut resampler = Resampler::new(TONE_RATE_HZ, rate_hz);
     let mut out = Vec::new();
-    resampler.push(&tone.iter().map(|sample| f32::from(*sample)).collect::<Vec<f32>>(), &mut out);
+    resampler.push(&samples.iter().map(|sample| f32::from(*sample)).collect::<Vec<f32>>(), &mut out);
     resampler.finish(&mut out);
     out.into_iter().map(|sample| synth::to_sample(f64::from(sample))).collect()
 }

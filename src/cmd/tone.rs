@@ -10,11 +10,11 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use nearend::tones::audio;
+use nearend::tones::bench::{Facts, picture};
 use nearend::tones::driver;
-use nearend::tones::picture::{Panel, draw};
-use nearend::tones::plan::{Chan1Source, Chan2Source, Consent, NoTone, Options, Parameters, Party, Plan, Rhythm, Situation};
+use nearend::tones::plan::{Chan1Source, Chan2Source, NoTone, Options, Parameters, Perspective, Plan, Rhythm};
 use nearend::tones::presets::Preset;
-use nearend::tones::synth::{self, Call, Signals};
+use nearend::tones::synth::{self, Call};
 use nearend::tones::verdict::Verdict;
 use serde::Serialize;
 
@@ -41,13 +41,13 @@ enum Command {
 #[derive(Args)]
 struct Render {
     /// The tone of a country: us, de, uk …
-    #[arg(long, value_parser = preset, required_unless_present = "audiosrc")]
+    #[arg(long, value_parser = preset, required_unless_present_any = ["audiosrc", "tonesilenceduration"])]
     preset: Option<Preset>,
     /// A tone of one's own instead: http://…, https://… or file:///… of a WAV or MP3 file
-    #[arg(long, value_name = "URI", conflicts_with = "preset", requires = "tonesilenceduration")]
+    #[arg(long, value_name = "URI", conflicts_with = "preset")]
     audiosrc: Option<String>,
-    /// Milliseconds between two of them
-    #[arg(long, value_name = "MS", requires = "audiosrc")]
+    /// Milliseconds between two of them; where one of the two is missing, no tone sounds
+    #[arg(long, value_name = "MS", conflicts_with = "preset")]
     tonesilenceduration: Option<String>,
     /// Length of the call
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=1800))]
@@ -180,7 +180,7 @@ impl Render {
             return Err("--pause: pauses overlap; expected one to end before the next begins".into());
         }
         let call = Call { plan: &plan, tone: &tone, speech: [&speech[0], &speech[1]], length, pauses: &pauses };
-        self.write(&plan, &call, &call.render(), json)
+        self.write(&call, json)
     }
 
     /// The tone and its rhythm, or why there is none.
@@ -201,44 +201,35 @@ impl Render {
         Ok((rhythm, tone))
     }
 
-    fn write(&self, plan: &Plan, call: &Call, signals: &Signals, json: bool) -> Result<(), String> {
+    fn write(&self, call: &Call, json: bool) -> Result<(), String> {
         let fault = |path: &Path| {
             let path = path.to_path_buf();
             move |e: io::Error| format!("--out {}: {e}; name a folder that may be written to", path.display())
         };
         std::fs::create_dir_all(&self.out).map_err(fault(&self.out))?;
-        let tones = call.tones();
-        let channel = |channel| plan.channel(channel, Situation::Recording).is_some_and(|content| content.tone);
-        let hears = |party| plan.hears(party, Situation::Recording).tone;
-        let all: [(&str, &[i16], bool); 4] = [
-            ("recorddn-hears", &signals.recorddn_hears, hears(Party::RecordDn)),
-            ("otherdn-hears", &signals.otherdn_hears, hears(Party::OtherDn)),
-            ("channel-1", &signals.channel_1, channel(nearend::model::Channel::Recorded)),
-            ("channel-2", &signals.channel_2, channel(nearend::model::Channel::Other)),
-        ];
+        let facts = Facts::of(call);
         let mut files = Vec::new();
-        for (name, samples, tone) in all {
-            let path = self.out.join(format!("{name}.wav"));
-            std::fs::write(&path, audio::wav_bytes(samples)).map_err(fault(&path))?;
-            files.push(RenderedFile { file: path.display().to_string(), tone, tones: if tone { tones.len() } else { 0 } });
+        for (perspective, held) in Perspective::ALL.into_iter().zip(&facts.perspectives) {
+            let path = self.out.join(format!("{}.wav", held.name));
+            std::fs::write(&path, audio::wav_bytes(&call.render(perspective))).map_err(fault(&path))?;
+            let tones = if held.tone { facts.tones_at_ms.len() } else { 0 };
+            files.push(RenderedFile { file: path.display().to_string(), tone: held.tone, tones });
         }
-        let expected = |tone: bool| if tone { tones.as_slice() } else { &[] };
-        let panels = all.map(|(name, samples, tone)| Panel { name, samples, expected: expected(tone) });
         let title = self.preset.map(|preset| preset.to_string()).or(self.audiosrc.clone()).unwrap_or_default();
-        let picture = self.out.join("picture.svg");
-        std::fs::write(&picture, draw(&title, &panels)).map_err(fault(&picture))?;
+        let drawn = self.out.join("picture.svg");
+        std::fs::write(&drawn, picture(&title, call)).map_err(fault(&drawn))?;
         let rendered = Rendered {
             preset: self.preset.map(|preset| preset.country),
-            no_tone: plan.sounds(Situation::Recording).err().map(|why| why.to_string()),
+            no_tone: facts.no_tone,
             frequency_hz: self.preset.map(|preset| preset.frequency_hz),
-            on_ms: plan.rhythm.as_ref().map_or(0, |rhythm| rhythm.on_samples / 8),
-            off_ms: plan.rhythm.as_ref().map_or(0, |rhythm| rhythm.off_samples / 8),
+            on_ms: call.plan.rhythm.as_ref().map_or(0, |rhythm| rhythm.on_samples / 8),
+            off_ms: call.plan.rhythm.as_ref().map_or(0, |rhythm| rhythm.off_samples / 8),
             level_dbm0: self.preset.map(|_| self.level),
-            all_party_consent: plan.satisfies(Consent::AllParty, Situation::Recording),
-            one_party_consent: plan.satisfies(Consent::OneParty, Situation::Recording),
-            tones_at_ms: tones.iter().map(|tone| tone.start / 8).collect(),
+            all_party_consent: facts.all_party_consent,
+            one_party_consent: facts.one_party_consent,
+            tones_at_ms: facts.tones_at_ms,
             files,
-            picture: picture.display().to_string(),
+            picture: drawn.display().to_string(),
         };
         rendered.print(json)
     }

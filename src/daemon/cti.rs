@@ -14,9 +14,10 @@ use crate::model::{Channel, Recording, RecordingNo, Stage, TenantId};
 use crate::web::driver::Ask;
 use crate::web::driver::calls::{self, Asked, Outcome};
 use crate::web::driver::explain::{self, About};
+use crate::web::driver::tones as speaker;
 use crate::web::view::RecordingView;
 
-use crate::{geo, rules};
+use crate::{geo, rules, tones};
 
 use super::Daemon;
 
@@ -53,6 +54,12 @@ impl Daemon {
             Ask::Call(ask) => self.on_call_asked(now, ask),
             Ask::Recorded(ask) => self.on_recorded_asked(ask),
             Ask::Recording(ask) => self.on_recording_asked(ask),
+            Ask::Speaker(speaker::Ask { request, answer }) => {
+                let socket = self.config.tone.sidecar.clone();
+                tokio::spawn(async move {
+                    let _ = answer.send(tones::driver::sidecar::order(&socket, &request).await); // who asked may have gone
+                });
+            }
             Ask::Explain(explain::Ask { about, pairs, answer }) => {
                 let said = match about {
                     About::Geo => geo::Question::read(pairs).and_then(|question| question.answer()).map(|answer| answer.json),

@@ -13,6 +13,7 @@ pub mod history;
 pub mod id;
 pub mod json;
 pub mod recording;
+pub mod speech;
 pub mod stream;
 pub mod time;
 pub mod tone;

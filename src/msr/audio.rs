@@ -6,9 +6,7 @@ use thiserror::Error;
 
 use crate::model::block::Law;
 use crate::model::g711::{alaw_to_linear, linear_to_alaw, linear_to_ulaw, ulaw_to_linear};
-
-static AGENT: &[u8] = include_bytes!("../../assets/speech/agent.ulaw");
-static CUSTOMER: &[u8] = include_bytes!("../../assets/speech/customer.ulaw");
+use crate::model::speech::{AGENT, CUSTOMER};
 
 /// One party's speech: 8 kHz G.711, never empty, repeated for as long as the call lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,10 @@ const LEAST_STEADINESS: f32 = 0.4;
 /// Tones of which as many are missing must be so pure on the average.
 const LEAST_PURITY: f32 = 0.8;
 
+/// Tones that are less of what sounds must go on more evenly than this, on the average.
+const FAINT_PURITY: f32 = 0.1;
+const FAINT_STEADINESS: f32 = 0.5;
+
 /// More candidates are not kept: ten a second for as long as lines are.
 const MOST_CANDIDATES: usize = MOST_LINES / 12;
 
@@ -146,7 +150,7 @@ impl Detector {
         let spans: Vec<Range<u64>> = spans.iter().map(within).filter(|span| span.start < span.end).collect();
         let spans = spans.as_slice();
         let found = chain::pick(&self.candidates, self.lines.frequency_hz as f32, rhythm, spans);
-        let found = if found.tones.len() < 2 { fold::find(&self.lines, rhythm, spans).unwrap_or(found) } else { found };
+        let found = if fold::is_whole(&found, rhythm) { found } else { fold::complete(&self.lines, found, rhythm, spans) };
         let found = refine::refine(&self.lines, found, rhythm);
         if is_doubtful(&found) { chain::whole(Vec::new(), rhythm, spans) } else { found }
     }
@@ -282,11 +286,14 @@ impl Detector {
     }
 }
 
-/// Whether more tones are missing than there are, and those there are sound among other things: notes of a melody do.
+/// Whether more tones are missing than there are, and those there are sound among other things: notes of a melody do. Or whether they are little of
+/// what sounds there and do not even go on evenly: then nobody can say where they are.
 fn is_doubtful(found: &Found) -> bool {
-    let many = found.tones.len();
+    let many = found.tones.len() as f32;
     let purity: f32 = found.tones.iter().map(|tone| tone.purity).sum();
-    many > 1 && found.misses.len() >= many && purity < LEAST_PURITY * many as f32
+    let steadiness: f32 = found.tones.iter().map(|tone| tone.steadiness).sum();
+    let are_few = many > 1.0 && found.misses.len() as f32 >= many && purity < LEAST_PURITY * many;
+    are_few || (many > 1.0 && purity < FAINT_PURITY * many && steadiness < FAINT_STEADINESS * many)
 }
 
 /// From −π to π.

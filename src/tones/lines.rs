@@ -9,7 +9,7 @@ use wide::f32x4;
 pub(super) const LINE: usize = 64;
 
 /// Lines weaker than this in the band have no phase: −60 dBm0.
-const FAINTEST: f32 = 25.0 * (LINE / 2) as f32;
+pub(super) const FAINTEST: f32 = 25.0 * (LINE / 2) as f32;
 
 /// One line.
 #[derive(Clone, Copy, Debug, Default)]

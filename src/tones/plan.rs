@@ -176,7 +176,8 @@ pub enum Chan2Source {
 }
 
 /// The four options of the IVR profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// `record_recorddnhearstone`
     pub recorddn_hears: bool,
@@ -235,6 +236,44 @@ pub enum Party {
     OtherDn,
 }
 
+/// Where somebody listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Perspective {
+    /// What the recorded party hears.
+    #[serde(rename = "recorddn-hears")]
+    RecordDnHears,
+    /// What the other party hears.
+    #[serde(rename = "otherdn-hears")]
+    OtherDnHears,
+    /// What channel 1 of the recording holds.
+    #[serde(rename = "channel-1")]
+    Channel1,
+    /// What channel 2 of the recording holds.
+    #[serde(rename = "channel-2")]
+    Channel2,
+}
+
+impl Perspective {
+    /// All there are.
+    pub const ALL: [Perspective; 4] =
+        [Perspective::RecordDnHears, Perspective::OtherDnHears, Perspective::Channel1, Perspective::Channel2];
+
+    /// The one of this name.
+    pub fn of(name: &str) -> Option<Perspective> {
+        Perspective::ALL.into_iter().find(|perspective| perspective.name() == name)
+    }
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Perspective::RecordDnHears => "recorddn-hears",
+            Perspective::OtherDnHears => "otherdn-hears",
+            Perspective::Channel1 => "channel-1",
+            Perspective::Channel2 => "channel-2",
+        }
+    }
+}
+
 /// The tone of a call: its rhythm, or why there is none, and the four options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -278,6 +317,16 @@ impl Plan {
             (Channel::Other, _, Chan2Source::OtherDnSays) => says(Party::OtherDn),
             (Channel::Other, _, Chan2Source::RecordDnHears) => self.hears(Party::RecordDn, situation),
         })
+    }
+
+    /// What there is to listen to; nothing, and so silence, in a channel while paused.
+    pub fn content(&self, perspective: Perspective, situation: Situation) -> Option<Content> {
+        match perspective {
+            Perspective::RecordDnHears => Some(self.hears(Party::RecordDn, situation)),
+            Perspective::OtherDnHears => Some(self.hears(Party::OtherDn, situation)),
+            Perspective::Channel1 => self.channel(Channel::Recorded, situation),
+            Perspective::Channel2 => self.channel(Channel::Other, situation),
+        }
     }
 
     /// Whether those hear the tone whom the law asks for. In a conference all parties hear it only if both sides do.

@@ -7,6 +7,11 @@ use super::plan::Rhythm;
 #[derive(Clone, Debug)]
 pub struct Player {
     tone: Box<[i16]>,
+    /// What somebody says meanwhile, over and over; it may be empty.
+    speech: Box<[i16]>,
+    said: usize,
+    /// Whether the speech goes on in a pause.
+    speaks_on: bool,
     period: u64,
     /// How many tones are left; none: until somebody stops it.
     left: Option<u32>,
@@ -27,10 +32,17 @@ pub struct Filled {
 impl Player {
     /// Plays `tone` in this rhythm (both at the rate of the device), so many times.
     pub fn new(tone: Box<[i16]>, rhythm: Rhythm, tones: Option<u32>) -> Player {
-        Player { period: rhythm.period().max(tone.len() as u64), tone, left: tones, position: 0, is_paused: false }
+        let period = rhythm.period().max(tone.len() as u64);
+        let speech = Box::default();
+        Player { period, tone, speech, said: 0, speaks_on: false, left: tones, position: 0, is_paused: false }
     }
 
-    /// Silence from now on.
+    /// With this speech under the tones; in a pause it goes on, or not.
+    pub fn over(self, speech: Box<[i16]>, speaks_on: bool) -> Player {
+        Player { speech, speaks_on, ..self }
+    }
+
+    /// No tone from now on.
     pub fn pause(&mut self) {
         self.is_paused = true;
     }
@@ -51,7 +63,8 @@ impl Player {
     pub fn fill(&mut self, out: &mut [i16]) -> Filled {
         let mut filled = Filled::default();
         if self.is_paused {
-            out.fill(0);
+            let speaks_on = self.speaks_on;
+            out.fill_with(|| self.speech().filter(|_| speaks_on).unwrap_or(0));
             return Filled { samples: out.len(), tone_at: None };
         }
         for sample in out {
@@ -61,10 +74,13 @@ impl Player {
                     Some(left) => *left -= 1,
                     None => {}
                 }
-                filled.tone_at.get_or_insert(filled.samples);
+                if !self.tone.is_empty() {
+                    filled.tone_at.get_or_insert(filled.samples);
+                }
             }
             let place = usize::try_from(self.position).ok();
-            *sample = place.and_then(|at| self.tone.get(at)).copied().unwrap_or(0);
+            let tone = place.and_then(|at| self.tone.get(at)).copied().unwrap_or(0);
+            *sample = self.speech().unwrap_or(0).saturating_add(tone);
             filled.samples += 1;
             self.position += 1;
             // The last tone has no silence behind it.
@@ -74,6 +90,13 @@ impl Player {
             }
         }
         filled
+    }
+
+    /// The next sample of the speech, if there is one.
+    fn speech(&mut self) -> Option<i16> {
+        let sample = self.speech.get(self.said).copied();
+        self.said = if self.said + 1 < self.speech.len() { self.said + 1 } else { 0 };
+        sample
     }
 }
 
@@ -115,6 +138,21 @@ mod tests {
         assert_eq!(player.fill(&mut out), Filled { samples: 5, tone_at: Some(0) });
         assert_eq!(player.fill(&mut out), Filled { samples: 5, tone_at: Some(2) });
         assert_eq!(player.fill(&mut out[..4]), Filled { samples: 4, tone_at: None });
+    }
+
+    #[test]
+    fn speech_lies_under_the_tone_and_goes_on_in_a_pause_if_it_is_not_recorded() {
+        let spoken = |speaks_on| player(None).over(Box::new([100, 200]), speaks_on);
+        let mut heard = spoken(true);
+        assert_eq!(play(&mut heard, 8, 4), [101, 202, 103, 200, 100, 200, 100, 201]);
+        heard.pause();
+        assert_eq!(play(&mut heard, 3, 3), [100, 200, 100]);
+        let mut recorded = spoken(false);
+        recorded.pause();
+        assert_eq!(play(&mut recorded, 3, 3), [0; 3]);
+        let mut no_tone = Player::new(Box::default(), Rhythm { on_samples: 3, off_samples: 4 }, None).over(Box::new([7]), true);
+        let mut out = [0; 9];
+        assert_eq!((no_tone.fill(&mut out), out), (Filled { samples: 9, tone_at: None }, [7; 9]));
     }
 
     #[test]

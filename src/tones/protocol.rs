@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Rhythm;
+use super::plan::{Options, Perspective, Rhythm};
 use super::synth::USUAL_LEVEL_DBM0;
 
 /// Where the sidecar listens unless told otherwise.
@@ -52,6 +52,23 @@ pub struct Play {
     /// How many tones; none: until it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tones: Option<u32>,
+    /// What is heard or recorded in a call with this tone; none: the tone alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hear: Option<Hear>,
+}
+
+/// From where a call is listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hear {
+    /// Whose ear, or which channel.
+    pub perspective: Perspective,
+    /// The parties speak (the bundled call).
+    #[serde(default)]
+    pub speech: bool,
+    /// Who hears the tone, and what is recorded.
+    #[serde(default)]
+    pub options: Options,
 }
 
 fn usual_level() -> f64 {
@@ -101,6 +118,8 @@ pub enum State {
     Paused,
     /// It should play, but the device cannot be opened or has gone; it is tried again every second.
     NoDevice,
+    /// It should play, but another program has the device; it is tried again every second.
+    DeviceBusy,
 }
 
 impl State {
@@ -111,6 +130,7 @@ impl State {
             State::Playing => "playing",
             State::Paused => "paused",
             State::NoDevice => "no-device",
+            State::DeviceBusy => "device-busy",
         }
     }
 }
@@ -123,6 +143,9 @@ pub struct Status {
     pub error: Option<String>,
     /// What it is doing.
     pub state: State,
+    /// What it plays, or should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub play: Option<Play>,
     /// The device.
     pub device: String,
     /// Frames per second that the device takes; 0 before it was opened.
@@ -166,6 +189,9 @@ mod tests {
         assert_eq!(play.rhythm(48_000), Rhythm { on_samples: 24_000, off_samples: 720_000 });
         assert_eq!(Request::read(br#"{"cmd":"pause"}"#), Ok(Request::Pause {}));
         let fault = |line: &str| Request::read(line.as_bytes()).unwrap_err();
+        let hear = br#"{"cmd":"play","frequency_hz":1400,"on_ms":500,"off_ms":100,"hear":{"perspective":"channel-1","options":{"chan1":"otherdnhears"}}}"#;
+        let Ok(Request::Play(Play { hear: Some(hear), .. })) = Request::read(hear) else { panic!("it is a request") };
+        assert_eq!((hear.perspective, hear.speech, hear.options.recorddn_hears), (Perspective::Channel1, false, true));
         assert!(fault("").contains("expected a request"));
         assert!(fault(r#"{"cmd":"dance"}"#).contains("play"));
         assert!(fault(r#"{"cmd":"stop","now":true}"#).contains("now"));

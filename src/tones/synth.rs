@@ -3,8 +3,7 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use super::plan::{Content, Party, Plan, Situation};
-use crate::model::Channel;
+use super::plan::{Content, Party, Perspective, Plan, Situation};
 
 /// Peak of a sine of 0 dBFS, in the sense of AES17.
 pub const FULL_SCALE: f64 = 32_768.0;
@@ -48,19 +47,6 @@ pub struct Call<'a> {
     pub pauses: &'a [Range<u64>],
 }
 
-/// The four signals, all of the call's length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signals {
-    /// What the recorded party hears.
-    pub recorddn_hears: Vec<i16>,
-    /// What the other party hears.
-    pub otherdn_hears: Vec<i16>,
-    /// What channel 1 of the recording holds.
-    pub channel_1: Vec<i16>,
-    /// What channel 2 of the recording holds.
-    pub channel_2: Vec<i16>,
-}
-
 impl Call<'_> {
     /// Where tones sound, if any does.
     pub fn tones(&self) -> Vec<Range<u64>> {
@@ -70,24 +56,22 @@ impl Call<'_> {
         }
     }
 
-    /// Renders all of them.
-    pub fn render(&self) -> Signals {
-        let now = Situation::Recording;
-        Signals {
-            recorddn_hears: self.signal(self.plan.hears(Party::RecordDn, now)),
-            otherdn_hears: self.signal(self.plan.hears(Party::OtherDn, now)),
-            channel_1: self.recorded(Channel::Recorded),
-            channel_2: self.recorded(Channel::Other),
-        }
-    }
-
-    fn recorded(&self, channel: Channel) -> Vec<i16> {
-        let content = self.plan.channel(channel, Situation::Recording);
-        let mut signal = content.map_or_else(|| vec![0; self.length], |content| self.signal(content));
+    /// What there is to listen to, from the start to the end of the call.
+    pub fn render(&self, perspective: Perspective) -> Vec<i16> {
+        let silence = || vec![0; self.length];
+        let part = |situation| self.plan.content(perspective, situation).map_or_else(silence, |content| self.signal(content));
+        let mut signal = part(Situation::Recording);
+        let paused = if self.pauses.is_empty() { Vec::new() } else { part(Situation::Paused) };
         for pause in self.pauses {
-            signal[index(pause.start, self.length)..index(pause.end, self.length)].fill(0);
+            let pause = index(pause.start, self.length)..index(pause.end, self.length);
+            signal[pause.clone()].copy_from_slice(&paused[pause]);
         }
         signal
+    }
+
+    /// Whether a perspective holds the tone while the recording is not paused.
+    pub fn has_tone(&self, perspective: Perspective) -> bool {
+        self.plan.content(perspective, Situation::Recording).is_some_and(|content| content.tone)
     }
 
     fn signal(&self, content: Content) -> Vec<i16> {
@@ -125,32 +109,33 @@ mod tests {
         Plan { rhythm: Ok(Rhythm { on_samples: 4, off_samples: 6 }), options }
     }
 
-    fn render(plan: &Plan) -> Signals {
+    fn render(plan: &Plan) -> [Vec<i16>; 4] {
         let pauses = std::slice::from_ref(&(12..17));
-        Call { plan, tone: &[1; 4], speech: [&[100; 25], &[1_000; 3]], length: 25, pauses }.render()
+        let call = Call { plan, tone: &[1; 4], speech: [&[100; 25], &[1_000; 3]], length: 25, pauses };
+        Perspective::ALL.map(|perspective| call.render(perspective))
     }
 
     #[test]
     fn the_tone_lies_over_the_far_partys_speech_and_pauses_are_silent_in_the_recording() {
         let options = Options { chan1: Chan1Source::OtherDnHears, chan2: Chan2Source::OtherDnSays, ..Options::default() };
-        let signals = render(&plan(options));
+        let [recorddn_hears, otherdn_hears, channel_1, channel_2] = render(&plan(options));
         let mut heard = vec![100; 25];
         for n in [0, 1, 2, 3, 10, 11, 17, 18, 19, 20] {
             heard[n] = 101;
         }
-        assert_eq!(signals.otherdn_hears, heard);
+        assert_eq!(otherdn_hears, heard);
         heard[12..17].fill(0);
-        assert_eq!(signals.channel_1, heard);
-        assert_eq!(signals.recorddn_hears[..5], [1_001, 1_001, 1_001, 1, 0]);
-        assert_eq!(signals.channel_2[..5], [1_000, 1_000, 1_000, 0, 0]);
+        assert_eq!(channel_1, heard);
+        assert_eq!(recorddn_hears[..5], [1_001, 1_001, 1_001, 1, 0]);
+        assert_eq!(channel_2[..5], [1_000, 1_000, 1_000, 0, 0]);
     }
 
     #[test]
     fn without_a_tone_both_hear_and_record_only_speech() {
         let mut silent = plan(Options { chan1: Chan1Source::OtherDnHears, ..Options::default() });
         silent.rhythm = Err(NoTone::NoAudiosrc);
-        let signals = render(&silent);
-        assert_eq!(signals.otherdn_hears, [100; 25]);
-        assert_eq!(signals.channel_1[..12], [100; 12]);
+        let [_, otherdn_hears, channel_1, _] = render(&silent);
+        assert_eq!(otherdn_hears, [100; 25]);
+        assert_eq!(channel_1[..12], [100; 12]);
     }
 }

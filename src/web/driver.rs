@@ -30,6 +30,7 @@ pub mod recordings;
 pub mod running;
 mod serving;
 mod tls;
+pub mod tones;
 
 pub use tls::Tls;
 
@@ -46,6 +47,8 @@ pub enum Ask {
     Recording(recordings::Ask),
     /// To say what it would do with one.
     Explain(explain::Ask),
+    /// Of its loudspeaker.
+    Speaker(tones::Ask),
 }
 
 /// What the server is made of.
@@ -79,6 +82,7 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
     let gate = |least| middleware::from_fn_with_state(Gate { access: access.clone(), least }, gate::pass);
     let desk = accounts::Desk { access: access.clone(), tls };
     let asked = (asks.clone(), access.clone());
+    let bench = tones::Bench::new(asks.clone(), access.clone());
     let shelf = recorded::Shelf { asks: asks.clone(), access: access.clone(), plays: recorded::Plays::default() };
     let everybody = Router::new()
         .route("/api/v1/openapi.json", get(openapi::document))
@@ -104,6 +108,7 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
             get(async |State(status): Shared| Json(status.borrow().history.clone())).with_state(status.clone()),
         )
         .route("/api/v1/events", get(events::events).with_state(events::Told::new(status.clone(), access.clone())))
+        .merge(tones::shown(bench.clone()))
         .route_layer(gate(Some(Role::Viewer)));
     let listeners = Router::new()
         .route("/api/v1/calls/{id}/{verb}", post(calls::ask).with_state(asked.clone()))
@@ -118,6 +123,7 @@ fn router(Server { status, asks, access, .. }: Server, tls: bool) -> Router {
         .route("/api/v1/access/audit", get(accounts::audit))
         .with_state(desk)
         .route("/api/v1/recordings/{id}/{verb}", post(recordings::ask).with_state(asked))
+        .merge(tones::asked(bench))
         .route_layer(gate(Some(Role::Admin)));
     let health =
         Router::new().route("/health/live", get(async || "alive\n")).route("/health/ready", get(ready)).with_state(status);

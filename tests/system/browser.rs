@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Nobody clicks here.
 const PLAY: &str = "--autoplay-policy=no-user-gesture-required";
 
-struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     port: u16,
     session: String,
@@ -37,7 +37,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    fn start() -> Browser {
+    pub(crate) fn start() -> Browser {
         let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = lines.find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok());
@@ -82,24 +82,24 @@ impl Browser {
         serde_json::from_slice::<Value>(&json).unwrap()["value"].take()
     }
 
-    fn run(&self, script: &str) -> Value {
+    pub(crate) fn run(&self, script: &str) -> Value {
         self.exchange("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    fn devtools(&self, command: &str, parameters: Value) -> Value {
+    pub(crate) fn devtools(&self, command: &str, parameters: Value) -> Value {
         self.exchange("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 
-    fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         assert_eq!(self.exchange("POST", "/url", &json!({"url": url})), Value::Null);
     }
 
-    fn text(&self, selector: &str) -> String {
+    pub(crate) fn text(&self, selector: &str) -> String {
         let script = format!("return document.querySelector({selector:?})?.innerText ?? ''");
         self.run(&script).as_str().unwrap_or_default().to_owned()
     }
 
-    fn wait_for(&self, what: &str, is_there: impl Fn(&Browser) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, is_there: impl Fn(&Browser) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !is_there(self) {
             assert!(Instant::now() < until, "{what} did not come: {}", self.text("body"));
@@ -108,14 +108,14 @@ impl Browser {
     }
 
     /// What the console shows in red.
-    fn errors(&self) -> Vec<String> {
+    pub(crate) fn errors(&self) -> Vec<String> {
         let log = self.exchange("POST", "/se/log", &json!({"type": "browser"}));
         let severe = log.as_array().into_iter().flatten().filter(|line| line["level"] == "SEVERE");
         severe.map(|line| line["message"].to_string()).collect()
     }
 
     /// A phone or a desk, by day or by night.
-    fn look(&self, width: u32, height: u32, scheme: &str) {
+    pub(crate) fn look(&self, width: u32, height: u32, scheme: &str) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", size);
         let scheme = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
@@ -123,14 +123,14 @@ impl Browser {
     }
 
     /// Faults that axe-core calls serious or critical.
-    fn faults(&self, axe: &str) -> Value {
+    pub(crate) fn faults(&self, axe: &str) -> Value {
         self.run(&format!("{axe}; window.axe = axe;"));
         let script = "axe.run().then(found => arguments[0](found.violations.filter(v => ['serious', 'critical'].includes(v.impact))\
                       .map(v => [v.id, v.nodes[0].html])))";
         self.exchange("POST", "/execute/async", &json!({"script": script, "args": []}))
     }
 
-    fn picture(&self, name: &str) {
+    pub(crate) fn picture(&self, name: &str) {
         let height = self.run("return document.documentElement.scrollHeight").as_f64().unwrap_or(0.0);
         let width = self.run("return innerWidth").as_f64().unwrap_or(0.0);
         let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
@@ -151,7 +151,7 @@ fn fill(browser: &Browser, field: &str, text: &str) {
 }
 
 /// The first use of a box, through the page.
-fn begin(browser: &Browser, site: &Site) {
+pub(crate) fn begin(browser: &Browser, site: &Site) {
     browser.open(&web(site));
     browser.wait_for("the first use", |page| page.text("#door-title") == "First use");
     for (field, text) in [("#code", site.code().as_str()), ("#name", "anna"), ("#password", PASSWORD)] {

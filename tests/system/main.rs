@@ -37,6 +37,7 @@ mod site;
 mod stolen;
 mod tls;
 mod tone;
+mod tone_bench;
 mod tone_proof;
 mod trials;
 mod wan;

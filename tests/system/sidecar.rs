@@ -14,7 +14,7 @@ use super::site::Site;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Sidecar {
+pub(crate) struct Sidecar {
     folder: tempfile::TempDir,
     process: Child,
     stream: BufReader<UnixStream>,
@@ -36,11 +36,17 @@ impl Sidecar {
             let file = path(&format!("{name}.wav"));
             format!("pcm.{name} {{ type file slave.pcm null file \"{}\" format wav }}\n", file.display())
         };
-        let config = format!("</usr/share/alsa/alsa.conf>\n{}{}", device("heard"), device("elsewhere"));
-        std::fs::write(path("alsa.conf"), config).unwrap();
+        let devices = device("heard") + &device("elsewhere");
+        Sidecar::start_with(folder, &devices, "heard")
+    }
+
+    /// One of these devices.
+    pub(crate) fn start_with(folder: tempfile::TempDir, devices: &str, device: &str) -> Sidecar {
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("alsa.conf"), format!("</usr/share/alsa/alsa.conf>\n{devices}")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_nearend-tone"))
             .env("ALSA_CONFIG_PATH", path("alsa.conf"))
-            .args(["--device", "heard", "--socket"])
+            .args(["--device", device, "--socket"])
             .arg(path("socket"))
             .spawn()
             .unwrap();
@@ -56,14 +62,14 @@ impl Sidecar {
         Sidecar { folder, process, stream: BufReader::new(stream) }
     }
 
-    fn ask(&mut self, request: &Value) -> Value {
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
         writeln!(self.stream.get_mut(), "{request}").unwrap();
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"))
     }
 
-    fn wait_for(&mut self, what: &str, is_there: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_for(&mut self, what: &str, is_there: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let status = self.ask(&json!({"cmd": "status"}));
@@ -75,7 +81,7 @@ impl Sidecar {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -190,6 +196,74 @@ fn the_box_shows_logs_and_counts_once_that_its_loudspeaker_is_gone_and_records_a
     assert!(site.get("/api/v1/status").1.contains("nearend-tone does not answer: Connection refused"));
     let said = |words: &str| site.log().iter().filter(|line| line.contains(words)).count();
     assert_eq!((said("the loudspeaker cannot be used"), said("no more trouble"), said("does not answer")), (1, 1, 1));
+}
+
+/// A device that only one program can have at a time (exclusive.c), in a file `lock`.
+pub(crate) fn exclusive(lock: &Path) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, source) =
+        (folder.path().join("exclusive.so"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/exclusive.c"));
+    let built =
+        Command::new("cc").args(["-O1", "-DPIC", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-lasound").status();
+    assert!(built.unwrap().success(), "scripts/deps build installs a C compiler and libasound2-dev");
+    let kind = format!("pcm_type.exclusive {{ lib \"{}\" }}\n", library.display());
+    let devices = format!("{kind}pcm.one {{ type exclusive lock \"{}\" }}\n", lock.display());
+    (folder, devices)
+}
+
+#[test]
+fn a_busy_device_is_shown_logged_and_counted_and_used_as_soon_as_it_is_free() {
+    let shared = tempfile::tempdir().unwrap();
+    let start = || {
+        let (folder, devices) = exclusive(&shared.path().join("lock"));
+        Sidecar::start_with(folder, &devices, "one")
+    };
+    let (mut other, mut sidecar) = (start(), start());
+    assert_eq!(other.ask(&play(None))["state"], "playing", "another program has it");
+    let site = Site::start_with(&format!("[tone]\nsidecar = \"{}\"\n", sidecar.path("socket").display()));
+    let state = |site: &Site, state: &str| site.metric(&format!("nearend_tone_sidecar{{state=\"{state}\"}}")) == Some(1);
+    let status = sidecar.ask(&play(None));
+    assert_eq!((&status["state"], status["tones"].as_u64()), (&"device-busy".into(), Some(0)), "{status}");
+    assert!(status["error"].as_str().unwrap().contains("one: another program has it"), "{status}");
+    site.wait_for("the state", |site| state(site, "device-busy") && site.metric("nearend_tone_sidecar_trouble") == Some(1));
+    let losses = site.metric("nearend_tone_device_losses");
+    site.wait_for("another try", |site| site.metric("nearend_tone_device_losses") > losses);
+    other.process.kill().unwrap();
+    other.process.wait().unwrap();
+    let status = sidecar.wait_for("tones, once it is free", |status| status["tones"].as_u64() >= Some(2));
+    assert_eq!((&status["state"], &status["error"]), (&"playing".into(), &Value::Null), "{status}");
+    let frames: Vec<u64> = status["last_tones"].as_array().unwrap().iter().map(|tone| tone["frame"].as_u64().unwrap()).collect();
+    assert_eq!(frames[1] - frames[0], 2 * status["rate_hz"].as_u64().unwrap(), "{status}");
+    site.wait_for("no more trouble", |site| state(site, "playing") && site.metric("nearend_tone_sidecar_trouble") == Some(0));
+    let said = |words: &str| site.log().iter().filter(|line| line.contains(words)).count();
+    assert_eq!((said("the loudspeaker is busy: one: another program has it"), said("no more trouble")), (1, 1));
+}
+
+#[test]
+fn a_call_is_heard_from_its_perspectives_and_a_pause_is_one() {
+    let mut sidecar = Sidecar::start();
+    let mut request = play(Some(1));
+    request["off_ms"] = 500.into();
+    let mut heard = |perspective: &str, options: Value, speech: bool| {
+        request["hear"] = json!({"perspective": perspective, "speech": speech, "options": options});
+        sidecar.ask(&request);
+        sidecar.wait_for("its end", |status| status["state"] == "stopped");
+        sidecar.heard("heard.wav")
+    };
+    let tone = synth::tone(1_400.0, 4_000, -10.0);
+    let hears = json!({"chan1": "otherdnhears"});
+    assert_eq!(heard("channel-1", hears.clone(), false), tone);
+    let said: Vec<i16> = nearend::tones::bench::said(nearend::tones::plan::Party::RecordDn).take(4_000).collect();
+    let both: Vec<i16> = said.iter().zip(&tone).map(|(said, tone)| said.saturating_add(*tone)).collect();
+    assert_eq!(heard("channel-1", hears, true), both, "exactly what `nearend tone render` makes");
+    request["tones"] = Value::Null;
+    request["hear"] = json!({"perspective": "channel-1", "speech": true, "options": {}});
+    sidecar.ask(&request);
+    let status = sidecar.wait_for("a second", |status| status["frames_written"].as_u64() > Some(8_000));
+    assert_eq!(status["tones"], 0, "recorddnsays never holds one: {status}");
+    assert_eq!(sidecar.ask(&json!({"cmd": "pause"}))["state"], "paused");
+    sidecar.ask(&json!({"cmd": "stop"}));
+    assert_eq!(sidecar.heard("heard.wav")[..4_000], said);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The tone bench at the command line; what it renders is measured by sox, which nobody here wrote.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -31,28 +31,91 @@ fn stat(file: &Path, start_s: &str, length_s: &str) -> BTreeMap<String, f64> {
     text.lines().filter_map(line).collect()
 }
 
-fn has_tone(file: &Path) -> bool {
-    stat(file, "0.1", "0.3")["RMS amplitude"] > 0.001
+/// RMS in a band of each channel of a file, in dB below full scale, over a stretch that begins at `start_s`.
+fn loudness(file: &Path, start_s: f64, length_s: f64, band_hz: &str) -> Vec<f64> {
+    let (start, length) = (format!("{start_s:.2}"), format!("{length_s:.2}"));
+    let measure = ["-n", "trim", &start, &length, "sinc", "-n", "512", band_hz, "stats"];
+    let output = Command::new("sox").arg(file).args(measure).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("RMS lev dB")).unwrap_or_else(|| panic!("{text}"));
+    // The first number is of all channels together.
+    line.split_whitespace().skip(1).map(|number| number.parse().unwrap_or(f64::NEG_INFINITY)).collect()
 }
 
+/// What each of the four files holds, by sox alone, in a call of which one party speaks (500 Hz) in the first second after `start_s` and the other in
+/// the second one; a tone (1,400 Hz) would sound at `start_s`.
+fn contents(four: &Path, start_s: f64) -> Vec<String> {
+    let is_loud =
+        |start: f64, length: f64, band: &str| loudness(four, start_s + start, length, band).into_iter().map(|db| db > -45.0);
+    let recorddn: Vec<bool> = is_loud(0.6, 0.3, "450-550").collect();
+    let otherdn: Vec<bool> = is_loud(1.1, 0.8, "450-550").collect();
+    let tone: Vec<bool> = is_loud(0.1, 0.3, "1350-1450").collect();
+    let content = |n: usize| {
+        let speaker = match (recorddn[n], otherdn[n]) {
+            (true, false) => "recorddn",
+            (false, true) => "otherdn",
+            (false, false) => "silence",
+            (true, true) => "both",
+        };
+        format!("{speaker}{}", if tone[n] { "+tone" } else { "" })
+    };
+    (0..4).map(content).collect()
+}
+
+/// Every row of the plan's golden table, rendered and measured by sox: an all-party call is paused after two seconds, resumed after four.
 #[test]
-fn sox_hears_the_tone_in_exactly_the_files_that_hold_it() {
+fn sox_hears_in_every_file_what_the_golden_table_says() {
     let folder = tempfile::tempdir().unwrap();
-    for options in 0..16 {
-        let flag = |bit: u32| options >> bit & 1 == 1;
-        let yes = |bit| if flag(bit) { "true" } else { "false" };
-        let chan1 = if flag(2) { "otherdnhears" } else { "recorddnsays" };
-        let chan2 = if flag(3) { "recorddnhears" } else { "otherdnsays" };
-        let dir = folder.path().join(options.to_string());
-        let preset = ["--preset", "us", "--seconds", "1"];
-        let hears = ["--recorddn-hears", yes(0), "--otherdn-hears", yes(1), "--chan1", chan1, "--chan2", chan2];
-        let json = render(&dir, &[&preset[..], &hears].concat());
-        let expected = [flag(0), flag(1), flag(2) && flag(1), flag(3) && flag(0)];
-        for (n, name) in ["recorddn-hears", "otherdn-hears", "channel-1", "channel-2"].into_iter().enumerate() {
-            assert_eq!(has_tone(&dir.join(format!("{name}.wav"))), expected[n], "{name} with {hears:?}");
-            assert_eq!(json["files"][n]["tone"], expected[n], "{name} with {hears:?}");
-        }
-        assert_eq!(json["all_party_consent"], flag(0) && flag(1));
+    let dir = folder.path();
+    let make = |name: &str, length: &str, hz: &str| {
+        let file = dir.join(name);
+        let mut sox = Command::new("sox");
+        sox.args(["-n", "-r", "8000", "-b", "16"]).arg(&file).args(["synth", length, "sine", hz, "gain", "-20"]);
+        assert!(sox.status().unwrap().success());
+        file
+    };
+    let (speech, tone) = (make("speech.wav", "1", "500"), format!("file://{}", make("tone.wav", "0.5", "1400").display()));
+    let bad = format!("file://{}/nothing.wav", dir.display());
+    let golden = include_str!("../../src/tones/plan/golden.txt");
+    let rows: Vec<Vec<&str>> =
+        golden.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 16 * 12);
+    let mut rendered: BTreeMap<String, (Value, PathBuf)> = BTreeMap::new();
+    let mut measured: BTreeMap<(PathBuf, u8), Vec<String>> = BTreeMap::new();
+    for row in rows {
+        let parameters = match row[4] {
+            "no-audiosrc" => vec!["--tonesilenceduration", "1500"],
+            "empty-audiosrc" => vec!["--audiosrc", " ", "--tonesilenceduration", "1500"],
+            "bad-audiosrc" => vec!["--audiosrc", &bad, "--tonesilenceduration", "1500"],
+            "no-tonesilenceduration" => vec!["--audiosrc", &tone],
+            "empty-tonesilenceduration" => vec!["--audiosrc", &tone, "--tonesilenceduration", ""],
+            "bad-tonesilenceduration" => vec!["--audiosrc", &tone, "--tonesilenceduration", "1.5 s"],
+            _ => vec!["--audiosrc", &tone, "--tonesilenceduration", "1500"],
+        };
+        let flag = |yes: &str| if yes == "yes" { "true" } else { "false" };
+        let number = rendered.len();
+        let (json, four) = rendered.entry(format!("{:?} {parameters:?}", &row[..4])).or_insert_with(|| {
+            let out = dir.join(number.to_string());
+            let options =
+                ["--recorddn-hears", flag(row[0]), "--otherdn-hears", flag(row[1]), "--chan1", row[2], "--chan2", row[3]];
+            let call = ["--seconds", "6", "--pause", "2:2", "--speech", speech.to_str().unwrap()];
+            let json = render(&out, &[&parameters[..], &options, &call].concat());
+            let names = ["recorddn-hears.wav", "otherdn-hears.wav", "channel-1.wav", "channel-2.wav"];
+            let merged = Command::new("sox").current_dir(&out).arg("-M").args(names).arg("four.wav").status();
+            assert!(merged.unwrap().success());
+            (json, out.join("four.wav"))
+        });
+        let start_s = match row[4] {
+            "paused" => 2,
+            "resumed" => 4,
+            _ => 0,
+        };
+        let found = measured.entry((four.clone(), start_s)).or_insert_with(|| contents(four, start_s.into()));
+        assert_eq!(found.as_slice(), &row[5..9], "{row:?}");
+        let consent = if row[4].ends_with("one-party") { "one_party_consent" } else { "all_party_consent" };
+        assert!(row[4] == "paused" || json[consent] == (row[9] == "consent"), "{row:?}: {json}");
+        let reason = json["no_tone"].as_str().unwrap_or("-");
+        assert!(row[4] == "paused" || (reason == "-") == (row[10] == "-"), "{row:?}: {json}");
     }
 }
 

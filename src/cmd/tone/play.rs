@@ -43,6 +43,7 @@ impl Arguments {
             off_ms: self.preset.off_ms,
             level_dbm0: self.level,
             tones: self.tones,
+            hear: None,
         }))?;
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         on_interrupt(stop)?;
@@ -58,7 +59,7 @@ impl Arguments {
                 println!("tone {shown} on {} at {} Hz, {} underruns", status.device, status.rate_hz, status.underruns);
             }
         }
-        let is_lost = status.state == State::NoDevice;
+        let is_lost = matches!(status.state, State::NoDevice | State::DeviceBusy);
         if is_lost {
             sidecar.ask(&Request::Stop {})?; // the sidecar would try for ever
         }

@@ -103,7 +103,8 @@ fn a_channel_of_hours_is_measured_in_bounded_memory() {
     assert!(most <= MOST_LINES + 125, "{most} lines");
     let found = detector.finish(US, &recorded);
     assert_eq!((found.tones.len(), found.misses.len()), (places.len(), gone.len()), "{:?}", found.misses);
-    assert!(found.tones.iter().zip(&places).all(|(tone, place)| tone.start.abs_diff(*place) < 64));
+    let off = found.tones.iter().zip(&places).filter(|(tone, place)| tone.start.abs_diff(**place) >= 64);
+    assert_eq!(off.collect::<Vec<_>>(), []);
     assert!(found.misses.iter().zip(gone).all(|(miss, n)| miss.abs_diff(planned[n]) < 200), "{:?}", found.misses);
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::tones::protocol::{MOST_ANSWER_BYTES, Request, Status};
+use crate::tones::protocol::{MOST_ANSWER_BYTES, Request, State, Status};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +44,14 @@ impl Sidecar {
             }
             Sidecar::Answers(status) => {
                 let error = status.error.as_ref()?;
-                Some(format!("the loudspeaker cannot be used: {error}; `aplay -L` lists the devices there are"))
+                Some(match status.state {
+                    State::DeviceBusy => {
+                        format!(
+                            "the loudspeaker is busy: {error}; `fuser -v /dev/snd/*` names it; it is used as soon as it is free"
+                        )
+                    }
+                    _ => format!("the loudspeaker cannot be used: {error}; `aplay -L` lists the devices there are"),
+                })
             }
         }
     }
@@ -56,7 +63,7 @@ pub fn watch_over(socket: PathBuf) -> watch::Receiver<Sidecar> {
     tokio::spawn(async move {
         let mut trouble = None;
         loop {
-            let sidecar = ask(&socket).await;
+            let sidecar = look(&socket).await;
             let now = sidecar.trouble();
             if now != trouble {
                 match &now {
@@ -75,8 +82,8 @@ pub fn watch_over(socket: PathBuf) -> watch::Receiver<Sidecar> {
     seen
 }
 
-async fn ask(socket: &Path) -> Sidecar {
-    match tokio::time::timeout(PATIENCE, status(socket)).await {
+async fn look(socket: &Path) -> Sidecar {
+    match tokio::time::timeout(PATIENCE, ask(socket, &Request::Status {})).await {
         Ok(Ok(status)) => Sidecar::Answers(Box::new(status)),
         Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Sidecar::Absent,
         Ok(Err(error)) => Sidecar::Silent(error.to_string()),
@@ -84,9 +91,19 @@ async fn ask(socket: &Path) -> Sidecar {
     }
 }
 
-async fn status(socket: &Path) -> io::Result<Status> {
+/// One request; what it says then, or why it does not answer.
+///
+/// # Errors
+/// In words: it is not there, or does not answer in time.
+pub async fn order(socket: &Path, request: &Request) -> Result<Status, String> {
+    let answered = tokio::time::timeout(PATIENCE, ask(socket, request)).await;
+    let answered = answered.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+    answered.map_err(|error| format!("nearend-tone does not answer: {error}; `systemctl status nearend-tone` says more"))
+}
+
+async fn ask(socket: &Path, request: &Request) -> io::Result<Status> {
     let mut stream = BufReader::new(UnixStream::connect(socket).await?);
-    let mut line = serde_json::to_vec(&Request::Status {})?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut answer = String::new();

@@ -14,10 +14,13 @@ fn situation(name: &str) -> (Parameters, Situation, Consent) {
         "one-party" => consent = Consent::OneParty,
         "paused" => situation = Situation::Paused,
         "conference" => situation = Situation::Conference,
+        "conference-one-party" => (situation, consent) = (Situation::Conference, Consent::OneParty),
         "no-audiosrc" => parameters.audiosrc = None,
         "empty-audiosrc" => parameters.audiosrc = Some(" ".into()),
         "bad-audiosrc" => parameters.audiosrc = Some("http://127.0.0.1/404".into()),
         "no-tonesilenceduration" => parameters.tonesilenceduration = None,
+        "empty-tonesilenceduration" => parameters.tonesilenceduration = Some(" ".into()),
+        "bad-tonesilenceduration" => parameters.tonesilenceduration = Some("15 s".into()),
         other => panic!("the table has an unknown situation {other}"),
     }
     (parameters, situation, consent)
@@ -40,6 +43,7 @@ fn reason(plan: &Plan, situation: Situation) -> String {
     match plan.sounds(situation) {
         Ok(_) => "-".into(),
         Err(NoTone::BadAudiosrc { .. }) => "bad-audiosrc".into(),
+        Err(NoTone::BadTonesilenceduration(_)) => "bad-tonesilenceduration".into(),
         Err(why) => serde_json::to_value(&why).unwrap().as_str().unwrap().to_owned(),
     }
 }
@@ -48,7 +52,7 @@ fn reason(plan: &Plan, situation: Situation) -> String {
 fn every_row_of_the_golden_table() {
     let rows: Vec<Vec<&str>> =
         GOLDEN.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows.len(), 16 * 9);
+    assert_eq!(rows.len(), 16 * 12);
     for row in rows {
         let (parameters, situation, consent) = situation(row[4]);
         let plan = plan(&row, &parameters);

@@ -134,7 +134,7 @@ const at_s = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
 function gaps(metadata) {
   const all = metadata?.nearend.gaps ?? [];
-  return all.filter(({ reason }) => reason !== "pause").slice(0, 100)
+  return all.filter(({ reason, lengthMs }) => reason !== "pause" && lengthMs >= 100).slice(0, 100)
     .map(({ startMs, lengthMs, reason, channel }) => ({ from: startMs, to: startMs + lengthMs, what: `${reason}, channel ${channel}`, channel }));
 }
 
@@ -146,7 +146,8 @@ function pauses(metadata) {
     if (type === "resume" && open) open.to = startMs;
   }
   const end = Number(metadata?.mediaFiles[0].duration ?? 0);
-  return found.map(({ from, to }) => ({ from, to: to ?? end }));
+  const spans = found.map(({ from, to }) => ({ from, to: to ?? end }));
+  return spans.filter(({ from, to }, n) => !spans.slice(0, n).some((one) => one.from === from && one.to === to)); // one for each leg
 }
 
 const SVG = "http://www.w3.org/2000/svg";

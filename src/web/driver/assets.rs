@@ -12,13 +12,16 @@ use bytes::Bytes;
 use miniz_oxide::deflate::compress_to_vec_zlib;
 
 const PAGE: &str = include_str!("../assets/index.html");
+const BENCH: &str = include_str!("../assets/tones.html");
 
 /// Name, content type, content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../assets/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
     ("page.js", "text/javascript; charset=utf-8", include_str!("../assets/page.js")),
     ("door.js", "text/javascript; charset=utf-8", include_str!("../assets/door.js")),
+    ("tones.css", "text/css; charset=utf-8", include_str!("../assets/tones.css")),
+    ("tones.js", "text/javascript; charset=utf-8", include_str!("../assets/tones.js")),
     ("dom.js", "text/javascript; charset=utf-8", include_str!("../assets/dom.js")),
     ("recordings.js", "text/javascript; charset=utf-8", include_str!("../assets/recordings.js")),
     ("plots.js", "text/javascript; charset=utf-8", include_str!("../assets/plots.js")),
@@ -38,13 +41,16 @@ const LEVEL: u8 = 8;
 const ETAG: &str = concat!("\"", env!("CARGO_PKG_VERSION"), "\"");
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/", get(page)).route("/assets/{name}", get(file))
+    Router::new()
+        .route("/", get(async |headers: HeaderMap| page(&headers, "", PAGE)))
+        .route("/tones", get(async |headers: HeaderMap| page(&headers, "tones", BENCH)))
+        .route("/assets/{name}", get(file))
 }
 
-async fn page(headers: HeaderMap) -> Response {
+fn page(headers: &HeaderMap, name: &'static str, content: &'static str) -> Response {
     let own: [(HeaderName, &str); 2] =
         [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (own, SAFE, deflated(&headers, "", PAGE)).into_response()
+    (own, SAFE, deflated(headers, name, content)).into_response()
 }
 
 /// As short as who asks can read it: `deflate` is the zlib format (RFC 9110 §8.4.1.2). Each file is deflated once.
@@ -84,10 +90,11 @@ mod tests {
 
     #[test]
     fn the_page_is_small_and_names_only_files_that_are_there() {
-        let bytes: usize = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>() + PAGE.len();
+        let bytes: usize = FILES.iter().map(|(_, _, content)| content.len()).sum::<usize>() + PAGE.len() + BENCH.len();
         assert!(bytes <= 150_000, "{bytes} bytes");
-        let named: Vec<&str> = PAGE.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect();
+        let pages = [PAGE, BENCH].concat();
+        let named: Vec<&str> = pages.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect();
         assert!(named.len() >= 4 && named.iter().all(|name| FILES.iter().any(|(known, ..)| known == name)), "{named:?}");
-        assert!(!PAGE.contains("<style") && !PAGE.contains("style=") && !PAGE.contains("onclick"), "the policy forbids it");
+        assert!(!pages.contains("<style") && !pages.contains("style=") && !pages.contains("onclick"), "the policy forbids it");
     }
 }
