@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`plan`] | when a tone sounds, who hears it, what each channel holds (rules of Genesys media servers) |
 //! | [`presets`] | the tones of countries |
-//! | [`bench`] | a simulated call as an engineer sets it |
+//! | [`mod@bench`] | a simulated call as an engineer sets it |
 //! | [`synth`] | tones, and the four signals of a call |
 //! | [`picture`] | waveform and spectrogram |
 //! | [`audio`], [`resample`] | WAV and MP3 of any rate -> samples of 8 kHz |
