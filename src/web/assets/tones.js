@@ -3,7 +3,7 @@
 import { at, element, say } from "./dom.js";
 import { count } from "./format.js";
 
-const API = "/api/v1/tones";
+const API = "/api/v1/tone";
 const SETTLE_MS = 400;
 const form = at("setup");
 const PERSPECTIVES = {

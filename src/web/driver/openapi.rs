@@ -16,12 +16,13 @@ mod tests {
 
     use super::*;
 
-    /// `get /api/v1/calls` for each method of each route in the text of the router.
+    /// `get /api/v1/calls` for each method of each route in the text of the routers.
     fn routes() -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        for route in include_str!("../driver.rs").split(".route(").skip(1) {
+        let routers = [include_str!("../driver.rs"), include_str!("tones.rs")];
+        for route in routers.iter().flat_map(|router| router.split(".route(").skip(1)) {
             let Some((path, rest)) = route.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"')) else { continue };
-            let rest = &rest[..rest.find(".route").unwrap_or(rest.len())];
+            let rest = &rest[..rest.find("\n}").unwrap_or(rest.len())]; // the end of the function
             for method in ["get", "post", "delete", "put"] {
                 if [" ", ".", ",", "\n"].iter().any(|before| rest.contains(&format!("{before}{method}("))) {
                     found.insert(format!("{method} {path}"));
@@ -39,7 +40,7 @@ mod tests {
             .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
             .collect();
         let routes = routes();
-        assert!(routes.len() > 20, "the router can be read: {routes:?}");
+        assert!(routes.len() > 20, "the routers can be read: {routes:?}");
         let (missing, stale): (Vec<_>, Vec<_>) =
             (routes.difference(&documented).collect(), documented.difference(&routes).collect());
         assert!(missing.is_empty() && stale.is_empty(), "not in docs/schema/openapi.json: {missing:?}; no route: {stale:?}");

@@ -62,19 +62,19 @@ impl Bench {
 /// What everybody who may look may see and hear.
 pub(super) fn shown(bench: Bench) -> Router {
     Router::new()
-        .route("/api/v1/tones/presets", get(presets))
-        .route("/api/v1/tones/call", get(facts))
-        .route("/api/v1/tones/call/{file}", get(file))
-        .route("/api/v1/tones/speaker", get(async |State(bench): State<Bench>| ask(&bench, Request::Status {}).await))
-        .route("/api/v1/tones/speaker/events", get(events))
+        .route("/api/v1/tone/presets", get(presets))
+        .route("/api/v1/tone/call", get(facts))
+        .route("/api/v1/tone/call/{file}", get(file))
+        .route("/api/v1/tone/speaker", get(async |State(bench): State<Bench>| ask(&bench, Request::Status {}).await))
+        .route("/api/v1/tone/speaker/events", get(events))
         .with_state(bench)
 }
 
 /// What makes a noise on the site.
 pub(super) fn asked(bench: Bench) -> Router {
     Router::new()
-        .route("/api/v1/tones/speaker/play/{perspective}", post(play))
-        .route("/api/v1/tones/speaker/{verb}", post(order))
+        .route("/api/v1/tone/speaker/play/{perspective}", post(play))
+        .route("/api/v1/tone/speaker/{verb}", post(order))
         .with_state(bench)
 }
 
