@@ -185,7 +185,7 @@ async fn order(State(bench): State<Bench>, Path(verb): Path<String>, known: Know
 async fn ask(bench: &Bench, request: Request) -> Response {
     match answer_of(&bench.asks, |answer| super::Ask::Speaker(Ask { request, answer })).await {
         Ok(Ok(status)) => Json(status).into_response(),
-        Ok(Err(why)) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
+        Ok(Err(why)) => problem(StatusCode::CONFLICT, &why), // many boxes have no loudspeaker: nothing is wrong with this one
         Err(answer) => answer,
     }
 }
