@@ -6,23 +6,17 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use nearend::access::driver::{Verified, verify};
-use nearend::config;
 use serde_json::json;
+
+use super::place::{Place, load};
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The configuration that says where the data is
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/nearend/nearend.toml", conflicts_with = "data_dir")]
-    config: PathBuf,
-    /// A data directory, such as one copied from a dead box, instead of the configured one
-    #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// For programs
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Subcommand)]
@@ -48,7 +42,7 @@ fn noted(text: &str) -> Result<(u64, String), String> {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let Command::Verify { head } = &arguments.command;
-    let dir = match folder(&arguments.config, arguments.data_dir.as_deref()) {
+    let dir = match folder(&arguments.place) {
         Ok(dir) => dir,
         Err(faults) => {
             eprint!("{faults}");
@@ -57,21 +51,18 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     };
     let outcome = check(&dir, head.as_ref());
     match &outcome {
-        Ok(whole) if arguments.json => println!("{}", json!({"whole": true, "lines": whole.lines, "hash": whole.hash})),
+        Ok(whole) if arguments.place.json => println!("{}", json!({"whole": true, "lines": whole.lines, "hash": whole.hash})),
         Ok(whole) => println!("the audit log is whole: {} lines, the last with the hash {}", whole.lines, whole.hash),
-        Err(error) if arguments.json => println!("{}", json!({"whole": false, "error": error.to_string()})),
+        Err(error) if arguments.place.json => println!("{}", json!({"whole": false, "error": error.to_string()})),
         Err(error) => eprintln!("{error}"),
     }
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn folder(config: &Path, data_dir: Option<&Path>) -> Result<PathBuf, String> {
-    let data_dir = match data_dir {
-        Some(dir) => dir.to_path_buf(),
-        None => {
-            let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
-            config::load(config).map_err(faults)?.config.site.data_dir
-        }
+fn folder(place: &Place) -> Result<PathBuf, String> {
+    let data_dir = match &place.data_dir {
+        Some(dir) => dir.clone(),
+        None => load(&place.config)?.site.data_dir,
     };
     Ok(data_dir.join("access"))
 }

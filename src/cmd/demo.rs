@@ -11,13 +11,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
-use nearend::config::{self, Config};
+use nearend::config::Config;
 use nearend::daemon::{self, Listening};
 use nearend::finish::{self, verify_folder};
 use nearend::msr::{self, Options};
 use tokio::sync::oneshot;
 
 use self::servers::Servers;
+use super::place::load;
 
 mod servers;
 
@@ -138,8 +139,7 @@ fn write_config(dir: &Path, servers: &str) -> Result<Config, String> {
     );
     let path = dir.join("nearend.toml");
     fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
-    let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
-    config::load(&path).map(|loaded| loaded.config).map_err(faults)
+    load(&path)
 }
 
 fn serve(config: Config, ready: mpsc::Sender<Listening>, stopped: oneshot::Receiver<()>) -> Result<(), daemon::Error> {

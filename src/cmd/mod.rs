@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod geo;
 pub(crate) mod log;
+pub(crate) mod place;
 pub(crate) mod reconcile;
 pub(crate) mod recordings;
 pub(crate) mod rules;

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use clap::Args;
 use nearend::assurance::calls_csv::{self, Row};
 use nearend::assurance::{Call, Finding, Heard, Kind, Tolerance, reconcile};
-use nearend::config;
 use nearend::model::RecordingId;
 use nearend::spool::driver::open_offline;
 use serde_json::{Value, json};
+
+use super::place::load;
 
 mod copies;
 
@@ -86,10 +87,7 @@ fn read(csv: &Path, arguments: &Arguments) -> Result<(Vec<Row>, Vec<Heard>), Str
     let rows = calls_csv::parse(&text).map_err(|why| format!("{shown}: {why}"))?;
     let spool = match &arguments.data_dir {
         Some(dir) => dir.join("spool"),
-        None => {
-            let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
-            config::load(&arguments.config).map_err(faults)?.config.spool.path
-        }
+        None => load(&arguments.config)?.spool.path,
     };
     let (reader, _) = open_offline(&spool).map_err(|error| error.to_string())?;
     let heard: io::Result<Vec<Heard>> = reader.recordings().map(|recording| recording.map(|r| Heard::of(&r))).collect();

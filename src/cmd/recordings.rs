@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use nearend::daemon;
 use nearend::finish::{self, BoxFacts, Finisher, Making, verify_folder};
 use nearend::model::recording::SetAside;
 use nearend::model::tone::ToneProof;
@@ -15,8 +16,8 @@ use nearend::model::{Recording, RecordingId, Stage, TenantId};
 use nearend::spool::Reader;
 use nearend::spool::driver::open_offline;
 use nearend::tones::proof::Policy;
-use nearend::{config, daemon};
 
+use super::place::{Place, load};
 use super::verify;
 
 #[derive(Args)]
@@ -24,15 +25,8 @@ use super::verify;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The configuration that says where the data is
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/nearend/nearend.toml", conflicts_with = "data_dir")]
-    config: PathBuf,
-    /// A data directory, such as one copied from a dead box, instead of the configured one
-    #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// For programs
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Subcommand)]
@@ -88,14 +82,15 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
     if let Command::Verify(verify) = &arguments.command
         && !verify.folders.is_empty()
     {
-        return verify.folders(arguments.json).map_err(|message| Failure(1, message));
+        return verify.folders(arguments.place.json).map_err(|message| Failure(1, message));
     }
-    let store = Store::open(&arguments.config, arguments.data_dir.as_deref()).map_err(|message| Failure(2, message))?;
+    let store =
+        Store::open(&arguments.place.config, arguments.place.data_dir.as_deref()).map_err(|message| Failure(2, message))?;
     let done = match &arguments.command {
-        Command::Ls { set_aside } => store.list(*set_aside, arguments.json),
+        Command::Ls { set_aside } => store.list(*set_aside, arguments.place.json),
         Command::Show { id } => store.find(id).and_then(|recording| store.show(&recording)),
         Command::Export { id, out } => store.find(id).and_then(|recording| store.export(recording, out)),
-        Command::Verify(verify) => store.verify(verify, arguments.json),
+        Command::Verify(verify) => store.verify(verify, arguments.place.json),
     };
     done.map_err(|message| Failure(1, message))
 }
@@ -118,8 +113,7 @@ impl Store {
         let (spool, data_dir, facts, tenants, tones) = match data_dir {
             Some(dir) => (dir.join("spool"), dir.to_path_buf(), BoxFacts::default(), BTreeMap::new(), None),
             None => {
-                let faults = |faults: Vec<config::Diagnostic>| faults.iter().map(|f| format!("{f}\n")).collect::<String>();
-                let config = config::load(config).map_err(faults)?.config;
+                let config = load(config)?;
                 let tones = daemon::tone_policy(&config);
                 let facts = BoxFacts { site: config.site.name, geo_location: config.site.geo_location, ..BoxFacts::default() };
                 let tenants = config.tenants.iter().map(|tenant| (tenant.id.clone(), daemon::making(tenant))).collect();

@@ -23,6 +23,18 @@ const STATES = {
 export const parties = (call) => call.parties.join(" – ") || "?";
 export const state = (call) => [STATES[call.state] ?? call.state, ...call.flags, ...(call.tone === "fail" ? ["tone missing"] : [])].join(", ");
 
+// Names and what they are at present.
+export function tiles(list, rows) {
+  if (list.children.length !== rows.length) {
+    list.replaceChildren(...rows.map(([name]) => {
+      const tile = element("div");
+      tile.append(element("dt", name), element("dd"));
+      return tile;
+    }));
+  }
+  rows.forEach(([, value], n) => say(list.children[n].lastChild, value));
+}
+
 // Keeps rows and their buttons in place, so that the keyboard's focus stays where it is.
 export function table(box, none, heads, rows) {
   if (rows.length === 0) {

@@ -1,6 +1,6 @@
 // The status page: told by the box once a second, drawn without ever taking text for HTML.
 
-import { at, element, parties, say, state, table } from "./dom.js";
+import { at, element, parties, say, state, table, tiles } from "./dom.js";
 import { enter, may, send } from "./door.js";
 import { bytes, count, duration, known, time } from "./format.js";
 import { draw } from "./plots.js";
@@ -79,17 +79,6 @@ function machine({ disk, host }) {
     ["Network", links.length ? links.join("; ") : "unknown"],
     ["Machine started", known(host.booted, time)],
   ];
-}
-
-function tiles(list, rows) {
-  if (list.children.length !== rows.length) {
-    list.replaceChildren(...rows.map(([name]) => {
-      const tile = element("div");
-      tile.append(element("dt", name), element("dd"));
-      return tile;
-    }));
-  }
-  rows.forEach(([, value], n) => say(list.children[n].lastChild, value));
 }
 
 function calls(list) {

@@ -1,6 +1,6 @@
 // The tone bench: sets up a call, lets the box render it, plays it here or on the box's own loudspeaker, and shows what that really does.
 
-import { at, element, say } from "./dom.js";
+import { at, element, say, tiles } from "./dom.js";
 import { count } from "./format.js";
 
 const API = "/api/v1/tone";
@@ -32,7 +32,7 @@ function setup() {
   return fields.toString();
 }
 
-const tiles = Object.entries(PERSPECTIVES).map(([name, title]) => {
+const views = Object.entries(PERSPECTIVES).map(([name, title]) => {
   const tile = element("li");
   const holds = element("p");
   const audio = element("audio");
@@ -61,14 +61,14 @@ async function show() {
     if (query !== setup()) return; // changed meanwhile: the next answer counts
     verdict(facts);
     facts.perspectives.forEach(({ tone }, n) => {
-      const { name, holds, audio } = tiles[n];
+      const { name, holds, audio } = views[n];
       say(holds, tone ? `with the tone, ${count(facts.tones_at_ms.length)} times` : "never with the tone");
       holds.className = tone ? "good" : "";
       const source = `${API}/call/${name}.wav?${query}`;
       if (audio.getAttribute("src") !== source) audio.src = source;
     });
     const picture = at("picture");
-    picture.alt = tiles.map(({ title, holds }) => `${title}: ${holds.textContent}`).join("; ");
+    picture.alt = views.map(({ title, holds }) => `${title}: ${holds.textContent}`).join("; ");
     picture.src = `${API}/call/picture.svg?${query}`;
     picture.hidden = false;
     const times = facts.tones_at_ms.map((ms) => `${(ms / 1000).toFixed(2)} s`);
@@ -157,15 +157,7 @@ function timing({ device, rate_hz, underruns, device_losses, tones, frames_writt
     ["Device lost", `${count(device_losses)} times`],
     ["Priority of real time", `${is_real_time ? "yes" : "no"}, memory ${is_locked ? "locked" : "not locked"}`],
   ];
-  const list = at("timing");
-  if (list.children.length !== rows.length) {
-    list.replaceChildren(...rows.map(([name]) => {
-      const tile = element("div");
-      tile.append(element("dt", name), element("dd"));
-      return tile;
-    }));
-  }
-  rows.forEach(([, value], n) => say(list.children[n].lastChild, value));
+  tiles(at("timing"), rows);
   played(last_tones, rate_hz, play, tones);
 }
 
